@@ -1,0 +1,2 @@
+//! GStreamer elements that find, follow, recognise and draw faces.
+pub mod meta;

@@ -1,0 +1,99 @@
+//! The metadata contract: `GstFaceMeta`, one custom meta per buffer, written and read here alone.
+
+use face_core::geometry::{BBox, Landmarks};
+use face_core::identity::Status;
+
+/// What the elements know about one frame. Boxes and landmarks are fractions (0..=1) of the
+/// picture of `width` × `height` pixels that the detector saw.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct FrameFaces {
+    /// Frames since stream-start, counted by facedetect.
+    pub frame_id: u64,
+    /// Did a detector run on this frame?
+    pub looked: bool,
+    /// Size of the picture that the fractions were taken from, in stored pixels.
+    pub width: u32,
+    pub height: u32,
+    /// Its pixel aspect ratio, numerator and denominator.
+    pub par: (i32, i32),
+    /// Registry id of the detector.
+    pub detector: String,
+    pub faces: Vec<Face>,
+    pub events: Vec<Event>,
+    /// Ids of the tracks that ended on this frame.
+    pub ended_tracks: Vec<u64>,
+}
+
+/// State of a face's track.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TrackState {
+    #[default]
+    None,
+    Tentative,
+    Confirmed,
+    Lost,
+}
+
+/// One face.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Face {
+    /// Unique in the frame, equal to the id of the face's region-of-interest meta.
+    pub id: u32,
+    pub bbox: BBox,
+    /// false: predicted by facetrack; such a face has no landmarks and is never embedded.
+    pub observed: bool,
+    /// Detection score, 0..=1.
+    pub score: f32,
+    pub landmarks: Option<Landmarks>,
+    /// Quality of the crop, 0..=1.
+    pub quality: Option<f32>,
+    /// 0: no track.
+    pub track_id: u64,
+    /// The id that this track had before it was joined with an older one; 0: none.
+    pub was_id: u64,
+    pub track_state: TrackState,
+    /// Running time of the track's first observation, ns.
+    pub first_seen_ns: Option<u64>,
+    /// Names of the zones that hold the face.
+    pub zones: Vec<String>,
+    pub status: Status,
+    /// Why the face was not looked at; empty: it was.
+    pub filter: String,
+    pub person_id: Option<String>,
+    pub name: Option<String>,
+    /// Cosine similarity with the nearest person, -1..=1.
+    pub similarity: Option<f32>,
+    /// Similarity minus that of the second person.
+    pub margin: Option<f32>,
+    pub top_k: Vec<Candidate>,
+    pub confirmed: bool,
+    /// Yaw, pitch and roll in degrees.
+    pub pose: Option<[f32; 3]>,
+    /// Little-endian 32-bit floats; only when asked for.
+    pub embedding: Option<Vec<u8>>,
+    /// Model family and alignment of the embedding.
+    pub fingerprint: Option<String>,
+}
+
+/// A person that a face may be.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Candidate {
+    pub person_id: String,
+    pub name: String,
+    pub similarity: f32,
+}
+
+/// Something that happened; repeated on the buffers of `event-hold`, once per id.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Event {
+    /// UUID.
+    pub id: String,
+    pub kind: String,
+    pub track_id: u64,
+    pub person_id: Option<String>,
+    pub name: Option<String>,
+    pub similarity: Option<f32>,
+    pub running_time_ns: Option<u64>,
+    /// RFC 3339.
+    pub utc: Option<String>,
+}

@@ -1,0 +1,1 @@
+//! Multi-object tracking of faces: Kalman prediction and two-stage association (ByteTrack).
