@@ -1,4 +1,12 @@
-//! Face embeddings: unit vectors that are near for pictures of one person.
+//! Face embeddings: unit vectors that are near for pictures of one person, and the embedder.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::align::{AlignedCrop, CROP_SIDE};
+use crate::inference::{InferenceError, Pool, PoolOptions, Request, Tensor};
+use crate::model::{Decoder, ModelSpec, ResolvedModel};
+use crate::preprocess::Normalization;
 
 /// A finite vector of unit length.
 #[derive(Clone, Debug, PartialEq)]
@@ -94,6 +102,106 @@ impl Fingerprint {
         self.alignment == other.alignment
             && self.probe.cosine(&other.probe).is_some_and(|c| c >= Self::SAME_SPACE)
     }
+}
+
+/// Turns aligned faces into embeddings.
+#[derive(Debug)]
+pub struct Embedder {
+    pool: Arc<Pool>,
+    normalization: Normalization,
+    fingerprint: Arc<Fingerprint>,
+    requests: Vec<Request>,
+}
+
+impl Embedder {
+    /// Loads the model and computes the fingerprint's probe.
+    ///
+    /// # Errors
+    /// [`InferenceError`] when the model cannot be loaded or its probe is no embedding.
+    pub fn load(model: &ResolvedModel, options: &PoolOptions) -> Result<Self, InferenceError> {
+        let wrong = |reason: String| InferenceError::ModelKind {
+            path: model.path.clone(),
+            id: model.spec.id.clone(),
+            reason,
+        };
+        let (Decoder::Embedding, Some(alignment)) = (model.spec.decoder, &model.spec.template)
+        else {
+            return Err(wrong("it is not a face embedder".to_owned()));
+        };
+        if alignment != crate::align::ARCFACE_112 {
+            return Err(wrong(format!("its alignment template '{alignment}' is not known")));
+        }
+        let pool = Pool::shared(model, options)?;
+        let normalization = Normalization::from(&model.spec);
+        let mut requests = Vec::new();
+        let probe = embed(&pool, &normalization, &mut requests, &[&probe_picture()], None)?
+            .pop()
+            .ok_or_else(|| wrong("it has no output".to_owned()))?
+            .map_err(|e| wrong(format!("its {e}")))?;
+        let family = model.spec.family.as_ref().unwrap_or(&model.spec.id);
+        let fingerprint =
+            Fingerprint { model: family.clone(), alignment: alignment.clone(), probe };
+        Ok(Self { pool, normalization, fingerprint: Arc::new(fingerprint), requests })
+    }
+
+    pub fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+
+    pub fn spec(&self) -> &ModelSpec {
+        &self.pool.model().spec
+    }
+
+    /// What the embeddings of this model can be compared with.
+    pub fn fingerprint(&self) -> &Arc<Fingerprint> {
+        &self.fingerprint
+    }
+
+    /// Embeds the crops, spread over all workers; one result per crop, in order. Waits until
+    /// `deadline` at most.
+    ///
+    /// # Errors
+    /// [`InferenceError`] if the model fails or misses the deadline; [`EmbeddingError`] for a crop
+    /// whose output is no direction.
+    pub fn embed(
+        &mut self,
+        crops: &[&AlignedCrop],
+        deadline: Option<Instant>,
+    ) -> Result<Vec<Result<Embedding, EmbeddingError>>, InferenceError> {
+        embed(&self.pool, &self.normalization, &mut self.requests, crops, deadline)
+    }
+}
+
+fn embed(
+    pool: &Pool,
+    normalization: &Normalization,
+    requests: &mut Vec<Request>,
+    crops: &[&AlignedCrop],
+    deadline: Option<Instant>,
+) -> Result<Vec<Result<Embedding, EmbeddingError>>, InferenceError> {
+    requests.resize_with(requests.len().max(crops.len()), Request::default);
+    let requests = &mut requests[..crops.len()];
+    for (crop, request) in crops.iter().zip(requests.iter_mut()) {
+        let Tensor { shape, data } = &mut request.input;
+        *shape = [1, 3, CROP_SIDE, CROP_SIDE];
+        data.clear();
+        crop.append_to(normalization, data);
+    }
+    pool.run(requests, deadline)?;
+    let first = |r: &Request| Embedding::new(r.outputs.first().map_or(&[], |o| &o.data));
+    Ok(requests.iter().map(first).collect())
+}
+
+/// The fixed picture of the fingerprint: a linear congruential generator's upper bytes
+/// (Numerical Recipes' constants, seed 12345).
+fn probe_picture() -> AlignedCrop {
+    let mut state = 12345u32;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    };
+    let pixels = std::iter::repeat_with(&mut next).take(CROP_SIDE * CROP_SIDE * 3).collect();
+    AlignedCrop::from_rgb(pixels).expect("as many bytes as a crop has")
 }
 
 #[cfg(test)]
