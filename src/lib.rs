@@ -11,15 +11,9 @@ pub mod geometry;
 pub mod identity;
 pub mod inference;
 pub mod model;
+pub mod onnx;
 pub mod preprocess;
-
+mod runtime;
 pub mod track;
 
 pub use runtime::user_settings_path;
-
-mod onnx {
-    pub fn free_dims(b: &[u8], _: &[crate::model::FreeDim]) -> Result<Vec<u8>, String> {
-        Ok(b.to_vec())
-    }
-}
-mod runtime;
