@@ -1,0 +1,48 @@
+//! Why a gallery cannot be opened, read or written.
+
+use std::path::PathBuf;
+
+/// What went wrong with a gallery. The variants are apart where a caller acts differently: wait
+/// for [`GalleryError::Busy`], create for [`GalleryError::NotFound`], ask the user for the rest.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum GalleryError {
+    #[error("open gallery '{path}': there is no such file; enrol somebody to create it", path = path.display())]
+    NotFound { path: PathBuf },
+    #[error("{op} gallery '{path}': another process is writing to it; try again later", path = path.display())]
+    Busy { op: &'static str, path: PathBuf },
+    /// The file is damaged, or no gallery at all.
+    #[error("{op} gallery '{path}': {reason}", path = path.display())]
+    Corrupt { op: &'static str, path: PathBuf, reason: String },
+    #[error(
+        "open gallery '{path}': written by embedder '{written_by}', this pipeline uses '{pipeline}'",
+        path = path.display()
+    )]
+    OtherEmbedder { path: PathBuf, written_by: String, pipeline: String },
+    #[error(
+        "open gallery '{path}': has schema version {version}, this program knows versions up to \
+         {supported}; use a newer program",
+        path = path.display()
+    )]
+    NewerSchema { path: PathBuf, version: u32, supported: u32 },
+    #[error("{op} gallery '{path}': it was opened for reading only", path = path.display())]
+    ReadOnly { op: &'static str, path: PathBuf },
+    #[error("refuse person name {name:?}: {reason}")]
+    Name { name: String, reason: &'static str },
+    #[error("enrol {name:?}: no samples were given")]
+    NoSamples { name: String },
+    #[error("enrol {name:?}: a sample has {got} dimensions, the gallery has {expected}")]
+    Dimension { name: String, expected: usize, got: usize },
+    #[error("gallery '{path}' has no person with id {id:?}", path = path.display())]
+    NoSuchPerson { path: PathBuf, id: String },
+    #[error("refuse threshold {threshold} of a person: it is no cosine similarity (-1 to 1)")]
+    Threshold { threshold: f32 },
+    /// The file system or SQLite refused: permissions, disk full, input/output error.
+    #[error("{op} gallery '{path}'", path = path.display())]
+    Failed {
+        op: &'static str,
+        path: PathBuf,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}

@@ -1,0 +1,484 @@
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+
+use rusqlite::Connection;
+use tempfile::TempDir;
+
+use super::*;
+use crate::identity::Status;
+
+/// For tests in which nobody else writes, and in which somebody keeps on writing.
+const QUICK: Tuning = Tuning { busy: Duration::from_millis(20), index_from: search::INDEX_FROM };
+
+fn embedding(values: &[f32]) -> Embedding {
+    Embedding::new(values).unwrap()
+}
+
+fn fingerprint() -> Fingerprint {
+    Fingerprint {
+        model: "net-a".into(),
+        alignment: "arcface-112".into(),
+        probe: embedding(&[1.0, 2.0, 3.0]),
+    }
+}
+
+fn sample(values: [f32; 3]) -> NewSample {
+    NewSample::new(embedding(&values), "photo.jpg")
+}
+
+fn folder() -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("people.gallery");
+    (folder, path)
+}
+
+fn create(path: &Path) -> Gallery {
+    Gallery::open(path, &fingerprint(), Access::Create).unwrap()
+}
+
+fn open_error(path: &Path, access: Access) -> GalleryError {
+    Gallery::open_tuned(path, &fingerprint(), access, QUICK).unwrap_err()
+}
+
+/// The error of opening a file that is no (good) gallery; it names the file and leaves it alone.
+fn refusal(path: &Path) -> String {
+    let before = fs::read(path).ok();
+    let mut texts = Vec::new();
+    for access in [Access::Read, Access::Write, Access::Create] {
+        let error = open_error(path, access);
+        assert!(matches!(error, GalleryError::Corrupt { .. }), "{access:?}: {error:?}");
+        assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
+        texts.push(error.to_string());
+    }
+    assert_eq!(fs::read(path).ok(), before);
+    assert_eq!(texts[0], texts[2]);
+    texts.remove(0)
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn enrolled_people_are_found_now_and_after_reopening() {
+    let (_folder, path) = folder();
+    let gallery = create(&path);
+    let ann = gallery.enroll(" Ann ", &[sample([1.0, 0.0, 0.0]), sample([0.9, 0.1, 0.0])]).unwrap();
+    assert_eq!((ann.created, ann.added, ann.duplicates), (true, 2, 0));
+    let more = gallery.enroll("Ann", &[sample([0.8, 0.2, 0.0])]).unwrap();
+    assert_eq!((more.created, more.added), (false, 1));
+    assert_eq!(more.person_id, ann.person_id);
+    gallery.enroll("Bob", &[sample([0.0, 1.0, 0.0])]).unwrap();
+    let reopened = Gallery::open(&path, &fingerprint(), Access::Read).unwrap();
+    for gallery in [&gallery, &reopened] {
+        let snapshot = gallery.snapshot();
+        assert_eq!((snapshot.people().len(), snapshot.samples()), (2, 4));
+        let id = snapshot.identify(&embedding(&[0.0, 1.0, 0.1]), 0.5, 0.1, 5).unwrap();
+        assert_eq!((id.status, &*id.best.unwrap().name), (Status::Known, "Bob"));
+        assert_eq!(&*id.top[1].person_id, ann.person_id);
+    }
+    let persons = reopened.persons().unwrap();
+    assert_eq!(
+        persons.iter().map(|p| (&*p.name, p.samples)).collect::<Vec<_>>(),
+        [("Ann", 3), ("Bob", 1)]
+    );
+    assert_eq!(persons[0].attributes, serde_json::json!({}));
+    assert!(persons[0].created.ends_with('Z') && persons[0].created <= persons[0].updated);
+    assert_eq!(uuid::Uuid::parse_str(&persons[0].id).unwrap().get_version_num(), 4);
+}
+
+#[test]
+fn odd_names_come_back_as_they_are() {
+    let (_folder, path) = folder();
+    let gallery = create(&path);
+    let names =
+        ["O'Brien\"; DROP TABLE persons;--", "عبد الله", "👩🏽‍🚀", "王小明", "ann", "Ann", "%_\\"];
+    for (i, name) in names.iter().enumerate() {
+        assert!(gallery.enroll(name, &[sample([1.0, i as f32, 0.0])]).unwrap().created);
+    }
+    let reopened = Gallery::open(&path, &fingerprint(), Access::Read).unwrap();
+    assert_eq!(reopened.persons().unwrap().iter().map(|p| &*p.name).collect::<Vec<_>>(), names);
+    let found: Vec<_> = reopened.snapshot().people().iter().map(|p| p.name.to_string()).collect();
+    assert_eq!(found, names);
+    let error = gallery.enroll(" \u{3000}", &[sample([1.0, 0.0, 0.0])]).unwrap_err();
+    assert_eq!(error.to_string(), "refuse person name \"\": it is empty");
+}
+
+#[test]
+fn exact_duplicates_are_stored_once_per_person() {
+    let (_folder, path) = folder();
+    let gallery = create(&path);
+    let same = [sample([1.0, 0.0, 0.0]), sample([0.0, 1.0, 0.0]), sample([1.0, 0.0, 0.0])];
+    let first = gallery.enroll("Ann", &same).unwrap();
+    assert_eq!((first.added, first.duplicates), (2, 1));
+    let generation = gallery.snapshot().generation();
+    let again = gallery.enroll("Ann", &same).unwrap();
+    assert_eq!((again.created, again.added, again.duplicates), (false, 0, 3));
+    assert_eq!(gallery.snapshot().generation(), generation, "nothing was written");
+    let other = gallery.enroll("Bob", &same[..1]).unwrap();
+    assert_eq!((other.added, other.duplicates), (1, 0));
+    assert_eq!(gallery.snapshot().generation(), generation + 1);
+}
+
+#[test]
+fn failed_enrolment_leaves_nothing_behind() {
+    let (_folder, path) = folder();
+    let gallery = create(&path);
+    let mixed = [sample([1.0, 0.0, 0.0]), NewSample::new(embedding(&[1.0, 0.0]), "")];
+    let error = gallery.enroll("Ann", &mixed).unwrap_err();
+    assert_eq!(error.to_string(), "enrol \"Ann\": a sample has 2 dimensions, the gallery has 3");
+    assert!(matches!(gallery.enroll("Ann", &[]), Err(GalleryError::NoSamples { .. })));
+    // The person is inserted, then the second sample's picture fails.
+    Connection::open(&path).unwrap().execute_batch("ALTER TABLE crops RENAME TO gone").unwrap();
+    let with_crop = NewSample { crop_png: Some(vec![1, 2]), ..sample([0.0, 0.0, 1.0]) };
+    let error = gallery.enroll("Ann", &[sample([1.0, 0.0, 0.0]), with_crop.clone()]).unwrap_err();
+    assert!(matches!(error, GalleryError::Corrupt { .. }), "{error:?}");
+    assert_eq!(gallery.persons().unwrap(), []);
+    let raw = Connection::open(&path).unwrap();
+    let count = |table| {
+        raw.query_row(&format!("SELECT count(*) FROM {table}"), [], |r| r.get::<_, u32>(0)).unwrap()
+    };
+    assert_eq!((count("persons"), count("samples")), (0, 0));
+    raw.execute_batch("ALTER TABLE gone RENAME TO crops").unwrap();
+    gallery.enroll("Ann", &[with_crop]).unwrap();
+    let png: Vec<u8> = raw.query_row("SELECT png FROM crops", [], |r| r.get(0)).unwrap();
+    assert_eq!(png, [1, 2]);
+}
+
+#[test]
+fn another_handle_sees_an_enrolment_after_refresh() {
+    let (_folder, path) = folder();
+    let writer = create(&path);
+    writer.enroll("Ann", &[sample([1.0, 0.0, 0.0])]).unwrap();
+    let reader = Gallery::open(&path, &fingerprint(), Access::Read).unwrap();
+    let old = reader.snapshot();
+    assert!(!reader.refresh(Duration::ZERO).unwrap());
+    writer.enroll("Bob", &[sample([0.0, 1.0, 0.0])]).unwrap();
+    writer.enroll("Ann", &[sample([0.0, 0.0, 1.0])]).unwrap();
+    assert!(!reader.refresh(Duration::from_secs(3600)).unwrap(), "not due yet");
+    assert_eq!(reader.snapshot().samples(), 1);
+    assert!(reader.refresh(Duration::ZERO).unwrap());
+    assert!(!reader.refresh(Duration::ZERO).unwrap());
+    let new = reader.snapshot();
+    assert_eq!((new.people().len(), new.samples()), (2, 3));
+    let found = new.search(&embedding(&[0.0, 0.1, 1.0]), 1).unwrap();
+    assert_eq!(&*found[0].name, "Ann");
+    assert_eq!((old.people().len(), old.samples()), (1, 1), "a snapshot never changes");
+    assert_eq!(new.generation(), writer.snapshot().generation());
+}
+
+#[test]
+fn removed_and_replaced_samples_are_read_anew() {
+    let (_folder, path) = folder();
+    let gallery = create(&path);
+    for (i, name) in ["Ann", "Bob", "Cid"].iter().enumerate() {
+        let mut values = [0.0; 3];
+        values[i] = 1.0;
+        gallery.enroll(name, &[sample(values)]).unwrap();
+    }
+    let raw = Connection::open(&path).unwrap();
+    raw.execute_batch(
+        "PRAGMA foreign_keys = ON; BEGIN; DELETE FROM persons WHERE name = 'Bob'; \
+         UPDATE meta SET generation = generation + 1, rewritten = generation + 1; COMMIT",
+    )
+    .unwrap();
+    assert!(gallery.refresh(Duration::ZERO).unwrap());
+    let snapshot = gallery.snapshot();
+    assert_eq!((snapshot.people().len(), snapshot.samples()), (2, 2));
+    let found = snapshot.search(&embedding(&[0.1, 1.0, 0.2]), 3).unwrap();
+    assert_eq!(found.iter().map(|m| &*m.name).collect::<Vec<_>>(), ["Cid", "Ann"]);
+}
+
+#[test]
+fn own_threshold_is_stored_and_searched_with() {
+    let (_folder, path) = folder();
+    let gallery = create(&path);
+    let id = gallery.enroll("Ann", &[sample([1.0, 0.0, 0.0])]).unwrap().person_id;
+    let query = embedding(&[1.0, 1.0, 0.0]);
+    let status = |g: &Gallery| g.snapshot().identify(&query, 0.5, 0.0, 1).unwrap().status;
+    assert_eq!(status(&gallery), Status::Known);
+    gallery.set_threshold(&id, Some(0.9)).unwrap();
+    assert_eq!(status(&gallery), Status::Unknown);
+    let reader = Gallery::open(&path, &fingerprint(), Access::Read).unwrap();
+    assert_eq!(status(&reader), Status::Unknown);
+    assert_eq!(reader.persons().unwrap()[0].threshold, Some(0.9));
+    gallery.set_threshold(&id, None).unwrap();
+    assert!(reader.refresh(Duration::ZERO).unwrap());
+    assert_eq!(status(&reader), Status::Known);
+    for bad in [f32::NAN, 1.5, -2.0] {
+        let error = gallery.set_threshold(&id, Some(bad)).unwrap_err();
+        assert!(matches!(error, GalleryError::Threshold { .. }), "{error:?}");
+    }
+    let error = gallery.set_threshold("nobody", None).unwrap_err();
+    assert!(error.to_string().ends_with("has no person with id \"nobody\""), "{error}");
+}
+
+#[test]
+fn missing_file_is_made_only_by_create() {
+    let (_folder, path) = folder();
+    for access in [Access::Read, Access::Write] {
+        assert!(matches!(open_error(&path, access), GalleryError::NotFound { .. }));
+    }
+    assert!(matches!(Gallery::inspect(&path), Err(GalleryError::NotFound { .. })));
+    assert!(!path.exists());
+    create(&path);
+    Gallery::open(&path, &fingerprint(), Access::Write).unwrap();
+}
+
+#[test]
+fn reader_cannot_write() {
+    let (_folder, path) = folder();
+    create(&path);
+    let reader = Gallery::open(&path, &fingerprint(), Access::Read).unwrap();
+    let error = reader.enroll("Ann", &[sample([1.0, 0.0, 0.0])]).unwrap_err();
+    assert!(matches!(error, GalleryError::ReadOnly { .. }), "{error:?}");
+    assert!(matches!(reader.set_threshold("x", None), Err(GalleryError::ReadOnly { .. })));
+}
+
+#[test]
+fn created_files_and_folders_are_private() {
+    let (folder, _) = folder();
+    let path = folder.path().join("a/b/people.gallery");
+    let gallery = create(&path);
+    gallery.enroll("Ann", &[sample([1.0, 0.0, 0.0])]).unwrap();
+    assert_eq!((mode(&folder.path().join("a")), mode(&folder.path().join("a/b"))), (0o700, 0o700));
+    for suffix in ["", "-wal", "-shm"] {
+        assert_eq!(mode(&folder.path().join(format!("a/b/people.gallery{suffix}"))), 0o600);
+    }
+    assert!(Gallery::inspect(&path).unwrap().private);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+    assert!(!Gallery::inspect(&path).unwrap().private);
+}
+
+#[test]
+fn inspection_needs_no_model() {
+    let (_folder, path) = folder();
+    let gallery = create(&path);
+    gallery.enroll("Ann", &[sample([1.0, 0.0, 0.0]), sample([0.0, 1.0, 0.0])]).unwrap();
+    let info = Gallery::inspect(&path).unwrap();
+    let expected = GalleryInfo {
+        schema_version: 1,
+        model: "net-a".into(),
+        alignment: "arcface-112".into(),
+        dim: 3,
+        persons: 1,
+        samples: 2,
+        private: true,
+    };
+    assert_eq!(info, expected);
+}
+
+#[test]
+fn gallery_of_another_embedder_is_refused_with_both_names() {
+    let (_folder, path) = folder();
+    create(&path);
+    let text = |other: &Fingerprint| {
+        let error = Gallery::open(&path, other, Access::Write).unwrap_err();
+        assert!(matches!(error, GalleryError::OtherEmbedder { .. }), "{error:?}");
+        error.to_string()
+    };
+    let start = format!("open gallery '{}': written by embedder ", path.display());
+    let other_probe = embedding(&[3.0, 2.0, 1.0]);
+    let net_b = Fingerprint { model: "net-b".into(), probe: other_probe.clone(), ..fingerprint() };
+    assert_eq!(text(&net_b), format!("{start}'net-a', this pipeline uses 'net-b'"));
+    let weights = Fingerprint { probe: other_probe, ..fingerprint() };
+    let expected = format!("{start}'net-a', this pipeline uses 'net-a with other weights'");
+    assert_eq!(text(&weights), expected);
+    let dim = Fingerprint { probe: embedding(&[1.0, 2.0]), ..fingerprint() };
+    assert!(text(&dim).contains("'net-a (arcface-112, 2 dimensions)'"), "{}", text(&dim));
+    // Another name for the same space is welcome.
+    let renamed = Fingerprint { model: "net-a-int8".into(), ..fingerprint() };
+    Gallery::open(&path, &renamed, Access::Write).unwrap();
+}
+
+#[test]
+fn files_that_are_no_gallery_are_refused_and_left_alone() {
+    let (folder, path) = folder();
+    fs::write(&path, "these are not the bytes you are looking for. ".repeat(200)).unwrap();
+    assert!(refusal(&path).ends_with("it is not a gallery file"));
+    let database = folder.path().join("other.db");
+    Connection::open(&database).unwrap().execute_batch("CREATE TABLE bills (sum)").unwrap();
+    assert!(refusal(&database).ends_with("it is a database of another program, not a gallery"));
+    assert!(refusal(folder.path()).ends_with("it is a folder or a device, not a file"));
+    let null = folder.path().join("null");
+    symlink("/dev/null", &null).unwrap();
+    assert!(open_error(&null, Access::Create).to_string().contains("a folder or a device"));
+    let empty = folder.path().join("empty");
+    fs::write(&empty, "").unwrap();
+    let text = open_error(&empty, Access::Read).to_string();
+    assert!(text.ends_with("it is empty; enrol somebody first"), "{text}");
+    create(&empty).enroll("Ann", &[sample([1.0, 0.0, 0.0])]).unwrap();
+}
+
+#[test]
+fn newer_schema_is_refused_clearly() {
+    let (_folder, path) = folder();
+    drop(create(&path));
+    Connection::open(&path).unwrap().pragma_update(None, "user_version", 7).unwrap();
+    for access in [Access::Read, Access::Write, Access::Create] {
+        let error = open_error(&path, access);
+        assert!(matches!(error, GalleryError::NewerSchema { version: 7, .. }), "{error:?}");
+        let expected = format!(
+            "open gallery '{}': has schema version 7, this program knows versions up to 1; use a \
+             newer program",
+            path.display()
+        );
+        assert_eq!(error.to_string(), expected);
+    }
+    Connection::open(&path).unwrap().pragma_update(None, "user_version", -1).unwrap();
+    assert!(refusal(&path).contains("no valid schema version"));
+}
+
+/// A gallery with one sample, changed by `sql`.
+fn damaged(path: &Path, sql: &str) {
+    let _ = fs::remove_file(path);
+    create(path).enroll("Ann", &[sample([1.0, 0.0, 0.0])]).unwrap();
+    Connection::open(path).unwrap().execute_batch(sql).unwrap();
+}
+
+#[test]
+fn damaged_contents_are_an_error_that_says_what() {
+    let (_folder, path) = folder();
+    for (sql, reason) in [
+        ("UPDATE samples SET embedding = x'0000803f'", "sample 1: wrong checksum"),
+        ("UPDATE samples SET sha256 = zeroblob(32)", "sample 1: wrong checksum"),
+        ("DELETE FROM meta", "Query returned no rows"),
+        ("UPDATE meta SET probe = x'00'", "fingerprint: embedding bytes"),
+        ("UPDATE meta SET dim = 4", "the fingerprint has 3 dimensions, not 4"),
+        ("UPDATE meta SET generation = -1", "negative generation"),
+        ("PRAGMA foreign_keys = OFF; DELETE FROM persons", "sample 1: belongs to nobody"),
+        ("DROP TABLE crops; DROP TABLE samples", "no such table: samples"),
+        ("PRAGMA foreign_keys = OFF; DROP TABLE persons; CREATE VIEW persons AS SELECT 1", "view"),
+    ] {
+        damaged(&path, sql);
+        let text = refusal(&path);
+        assert!(text.contains(reason), "{sql}: {text}");
+    }
+    damaged(&path, "UPDATE persons SET attributes = '{'");
+    let gallery = Gallery::open(&path, &fingerprint(), Access::Read).unwrap();
+    assert!(matches!(gallery.persons(), Err(GalleryError::Corrupt { .. })));
+}
+
+#[test]
+fn damaged_pages_never_panic_and_never_pass_as_whole() {
+    let (_folder, path) = folder();
+    let gallery = create(&path);
+    for i in 0..40 {
+        gallery.enroll(&format!("p{i}"), &[sample([1.0, i as f32, 0.0])]).unwrap();
+    }
+    let whole = gallery.snapshot().samples();
+    drop(gallery);
+    let bytes = fs::read(&path).unwrap();
+    for page in 1..bytes.len() / 4096 {
+        let mut broken = bytes.clone();
+        broken[page * 4096..][..2048].fill(0xa5);
+        fs::write(&path, &broken).unwrap();
+        let error = Gallery::inspect(&path).expect_err("page is damaged");
+        assert!(matches!(error, GalleryError::Corrupt { .. }), "page {page}: {error:?}");
+        // Opening reads no index pages, but what it reads is right.
+        if let Ok(g) = Gallery::open_tuned(&path, &fingerprint(), Access::Read, QUICK) {
+            assert_eq!(g.snapshot().samples(), whole, "page {page}");
+        }
+    }
+    fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+    assert!(matches!(open_error(&path, Access::Read), GalleryError::Corrupt { .. }));
+}
+
+#[test]
+fn failed_refresh_keeps_the_last_snapshot() {
+    let (_folder, path) = folder();
+    let gallery = create(&path);
+    gallery.enroll("Ann", &[sample([1.0, 0.0, 0.0])]).unwrap();
+    let raw = Connection::open(&path).unwrap();
+    raw.execute_batch(
+        "UPDATE samples SET sha256 = zeroblob(32); \
+         UPDATE meta SET generation = generation + 1, rewritten = generation + 1",
+    )
+    .unwrap();
+    for _ in 0..2 {
+        let error = gallery.refresh(Duration::ZERO).unwrap_err();
+        assert!(matches!(error, GalleryError::Corrupt { .. }), "{error:?}");
+        assert_eq!(gallery.snapshot().samples(), 1);
+    }
+    raw.execute_batch("DELETE FROM samples").unwrap();
+    assert!(gallery.refresh(Duration::ZERO).unwrap());
+    assert_eq!(gallery.snapshot().samples(), 0);
+}
+
+#[test]
+fn writer_that_keeps_the_lock_makes_others_busy_and_readers_go_on() {
+    let (_folder, path) = folder();
+    create(&path).enroll("Ann", &[sample([1.0, 0.0, 0.0])]).unwrap();
+    let gallery = Gallery::open_tuned(&path, &fingerprint(), Access::Write, QUICK).unwrap();
+    let other = Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE; UPDATE meta SET generation = generation + 1").unwrap();
+    let error = gallery.enroll("Bob", &[sample([0.0, 1.0, 0.0])]).unwrap_err();
+    assert!(matches!(error, GalleryError::Busy { .. }), "{error:?}");
+    assert!(error.to_string().starts_with(&format!("write gallery '{}'", path.display())));
+    assert!(!gallery.refresh(Duration::ZERO).unwrap());
+    assert_eq!(gallery.persons().unwrap().len(), 1);
+    Gallery::open_tuned(&path, &fingerprint(), Access::Create, QUICK).unwrap();
+    other.execute_batch("ROLLBACK").unwrap();
+    assert!(gallery.enroll("Bob", &[sample([0.0, 1.0, 0.0])]).unwrap().created);
+}
+
+#[test]
+fn handles_that_create_and_enrol_at_once_lose_nothing() {
+    let (_folder, path) = folder();
+    let start = std::sync::Barrier::new(6);
+    std::thread::scope(|scope| {
+        for thread in 0..6 {
+            let (path, start) = (&path, &start);
+            scope.spawn(move || {
+                start.wait();
+                let gallery = create(path);
+                for i in 0..5 {
+                    let new = [sample([1.0, thread as f32, i as f32])];
+                    gallery.enroll("all", &new).unwrap();
+                    gallery.enroll(&format!("{thread}"), &new).unwrap();
+                }
+            });
+        }
+    });
+    let gallery = Gallery::open(&path, &fingerprint(), Access::Read).unwrap();
+    let persons = gallery.persons().unwrap();
+    assert_eq!(persons.len(), 7);
+    assert_eq!(persons.iter().find(|p| p.name == "all").unwrap().samples, 30);
+    assert_eq!(gallery.snapshot().generation(), 61);
+}
+
+#[test]
+fn large_gallery_builds_its_graph_in_the_background_and_closes_at_once() {
+    let (_folder, path) = folder();
+    let tuning = Tuning { index_from: 100, ..TUNING };
+    let gallery = Gallery::open_tuned(&path, &fingerprint(), Access::Create, tuning).unwrap();
+    let many: Vec<_> = (0..400).map(|i| sample([1.0, i as f32 / 50.0, 0.3])).collect();
+    gallery.enroll("Ann", &many).unwrap();
+    let builder = gallery.0.builder.lock().take().expect("a graph is being built");
+    builder.thread.join().unwrap();
+    gallery.enroll("Bob", &[sample([0.0, 0.0, 1.0])]).unwrap();
+    let snapshot = gallery.snapshot();
+    assert!(snapshot.graph().unwrap().is_built());
+    assert_eq!((snapshot.graph().unwrap().rows(), snapshot.samples()), (400, 401));
+    let found = snapshot.search(&embedding(&[0.0, 0.1, 1.0]), 1).unwrap();
+    assert_eq!(&*found[0].name, "Bob");
+    // Again, and closed while the thread is at work.
+    drop(Gallery::open_tuned(&path, &fingerprint(), Access::Read, tuning).unwrap());
+}
+
+#[test]
+fn names_with_a_meaning_for_sqlite_are_ordinary_files() {
+    let (folder, _) = folder();
+    for name in [":memory:", "file:x?mode=memory", "ü 'q\".gallery"] {
+        let path = folder.path().join(name);
+        create(&path).enroll("Ann", &[sample([1.0, 0.0, 0.0])]).unwrap();
+        assert!(path.is_file(), "{name}");
+        assert_eq!(Gallery::inspect(&path).unwrap().persons, 1);
+    }
+}
+
+#[test]
+fn gallery_is_shared_between_threads() {
+    fn shared<T: Send + Sync + Clone>() {}
+    shared::<Gallery>();
+}
