@@ -1,2 +1,25 @@
 //! GStreamer elements that find, follow, recognise and draw faces.
+
+pub mod facetrack;
 pub mod meta;
+mod upstream_check;
+
+/// Registers types and the meta, and touches nothing else: this runs in the plugin scanner and in
+/// every program that loads the plugin.
+fn plugin_init(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
+    meta::register();
+    facetrack::register(plugin)?;
+    Ok(())
+}
+
+gst::plugin_define!(
+    face,
+    env!("CARGO_PKG_DESCRIPTION"),
+    plugin_init,
+    concat!(env!("CARGO_PKG_VERSION"), "-", env!("COMMIT_ID")),
+    "MIT/X11",
+    env!("CARGO_PKG_NAME"),
+    env!("CARGO_PKG_NAME"),
+    env!("CARGO_PKG_REPOSITORY"),
+    env!("BUILD_REL_DATE")
+);

@@ -1,7 +1,72 @@
 //! The metadata contract: `GstFaceMeta`, one custom meta per buffer, written and read here alone.
+//!
+//! The meta survives everything that keeps the picture whole (queue, tee, videoconvert,
+//! videoscale, encoders) and is dropped by what cuts it (videocrop, compositor).
+
+mod coords;
+mod fields;
+mod read;
+mod roi;
+mod write;
 
 use face_core::geometry::{BBox, Landmarks};
 use face_core::identity::Status;
+use gst::meta::MetaTransform;
+
+pub use coords::Mapping;
+pub use fields::{Field, Kind, Level, fields, markdown_table};
+pub use read::{MetaError, update};
+pub use roi::{ROI_TYPE, write_mapped_rois, write_rois};
+
+/// Name of the meta.
+pub const META_NAME: &str = "GstFaceMeta";
+
+/// Version of the contract that is written.
+pub const VERSION: i32 = 1;
+
+/// Tags of the meta: an element that changes none of these, or that tells its transform function
+/// how, keeps the meta.
+const TAGS: &[&str] = &["video", "orientation", "size"];
+
+/// Registers the meta with GStreamer, which must be initialised. Calling it again does nothing.
+pub fn register() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    // A program may hold this crate twice: linked in, and as the plugin's shared library.
+    ONCE.call_once(|| {
+        if !gst::meta::CustomMeta::is_registered(META_NAME) {
+            gst::meta::CustomMeta::register_with_transform(META_NAME, TAGS, transform);
+        }
+    });
+}
+
+/// Copies the meta when the buffer is copied or the picture is scaled as a whole, and on no other
+/// transformation: fractions hold then and only then.
+fn transform(
+    dest: &mut gst::BufferRef,
+    meta: &gst::meta::CustomMeta,
+    _src: &gst::BufferRef,
+    kind: glib::Quark,
+) -> bool {
+    let keeps = kind == gst::meta::MetaTransformCopy::quark()
+        || kind == gst_video::video_meta::VideoMetaTransformScale::quark();
+    if !keeps {
+        return false;
+    }
+    if gst::meta::CustomMeta::from_buffer(dest, META_NAME).is_err()
+        && gst::meta::CustomMeta::add(dest, META_NAME).is_err()
+    {
+        return false;
+    }
+    let Ok(mut copy) = gst::meta::CustomMeta::from_mut_buffer(dest, META_NAME) else {
+        return false;
+    };
+    let structure = copy.mut_structure();
+    structure.remove_all_fields();
+    for (name, value) in meta.structure().iter() {
+        structure.set_value(name, value.clone());
+    }
+    true
+}
 
 /// What the elements know about one frame. Boxes and landmarks are fractions (0..=1) of the
 /// picture of `width` × `height` pixels that the detector saw.
@@ -32,6 +97,26 @@ pub enum TrackState {
     Tentative,
     Confirmed,
     Lost,
+}
+
+impl TrackState {
+    pub const ALL: [TrackState; 4] =
+        [TrackState::None, TrackState::Tentative, TrackState::Confirmed, TrackState::Lost];
+
+    /// The name used in metadata and JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            TrackState::None => "none",
+            TrackState::Tentative => "tentative",
+            TrackState::Confirmed => "confirmed",
+            TrackState::Lost => "lost",
+        }
+    }
+
+    /// The state of that name, or `None`.
+    pub fn parse(name: &str) -> Option<TrackState> {
+        TrackState::ALL.into_iter().find(|s| s.as_str() == name)
+    }
 }
 
 /// One face.
@@ -69,6 +154,7 @@ pub struct Face {
     pub confirmed: bool,
     /// Yaw, pitch and roll in degrees.
     pub pose: Option<[f32; 3]>,
+    pub attributes: Vec<Attribute>,
     /// Little-endian 32-bit floats; only when asked for.
     pub embedding: Option<Vec<u8>>,
     /// Model family and alignment of the embedding.
@@ -81,6 +167,15 @@ pub struct Candidate {
     pub person_id: String,
     pub name: String,
     pub similarity: f32,
+}
+
+/// A further estimate about a face.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Attribute {
+    pub name: String,
+    pub label: String,
+    /// 0..=1.
+    pub confidence: Option<f32>,
 }
 
 /// Something that happened; repeated on the buffers of `event-hold`, once per id.

@@ -1,0 +1,427 @@
+use std::sync::LazyLock;
+
+use face_core::track::{EndedTrack, TrackerConfig};
+use gst::glib;
+use gst::prelude::*;
+use gst::subclass::prelude::*;
+use gst_base::prelude::*;
+use gst_base::subclass::prelude::*;
+use parking_lot::Mutex;
+
+use super::stream::{Stamp, Stream};
+use crate::meta::{self, FrameFaces, Mapping, MetaError};
+use crate::upstream_check::{self, UpstreamCheck};
+
+static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
+    gst::DebugCategory::new("facetrack", gst::DebugColorFlags::empty(), Some("Face tracker"))
+});
+
+/// One hour, the most that the tracker takes.
+const LONGEST_NS: u64 = 3_600_000_000_000;
+
+#[derive(Debug, Default)]
+struct Settings {
+    config: TrackerConfig,
+    /// Set by a property, until the streaming thread has taken it.
+    changed: bool,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Outlives stop(), so that ids are never used twice by one element.
+    stream: Option<Stream>,
+    info: Option<gst_video::VideoInfo>,
+    upstream: UpstreamCheck,
+    logged_malformed: bool,
+    logged_borders: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Stats {
+    buffers: u64,
+    without_meta: u64,
+    malformed: u64,
+    live: u64,
+    ended: u64,
+}
+
+/// What a buffer gave to report once the state is unlocked.
+#[derive(Default)]
+struct Report {
+    ended: Vec<EndedTrack>,
+    no_upstream: bool,
+    malformed: Option<MetaError>,
+    borders: bool,
+}
+
+/// Lock order: settings, state, stats. Nothing is posted under a lock.
+#[derive(Debug, Default)]
+pub struct FaceTrack {
+    settings: Mutex<Settings>,
+    state: Mutex<State>,
+    stats: Mutex<Stats>,
+}
+
+#[glib::object_subclass]
+impl ObjectSubclass for FaceTrack {
+    // Unlike the factory's name this one is shared with all plugins of the process.
+    const NAME: &'static str = "GstOnnxFaceTrack";
+    type Type = super::FaceTrack;
+    type ParentType = gst_base::BaseTransform;
+}
+
+impl ObjectImpl for FaceTrack {
+    fn properties() -> &'static [glib::ParamSpec] {
+        static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(properties);
+        PROPERTIES.as_ref()
+    }
+
+    fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
+        let mut settings = self.settings.lock();
+        let config = &mut settings.config;
+        // GObject has checked type and range.
+        match pspec.name() {
+            "high-threshold" => assign(&mut config.high_threshold, value),
+            "low-threshold" => assign(&mut config.low_threshold, value),
+            "new-threshold" => assign(&mut config.new_threshold, value),
+            "confirm-hits" => assign(&mut config.confirm_hits, value),
+            "max-lost-time" => assign(&mut config.max_lost_ns, value),
+            "max-predicted-time" => assign(&mut config.max_predicted_ns, value),
+            _ => return,
+        }
+        settings.changed = true;
+        drop(settings);
+        gst::info!(CAT, imp = self, "{} is now {value:?}", pspec.name());
+    }
+
+    fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
+        if pspec.name() == "stats" {
+            return self.stats().to_value();
+        }
+        let settings = self.settings.lock();
+        let config = &settings.config;
+        match pspec.name() {
+            "high-threshold" => config.high_threshold.to_value(),
+            "low-threshold" => config.low_threshold.to_value(),
+            "new-threshold" => config.new_threshold.to_value(),
+            "confirm-hits" => config.confirm_hits.to_value(),
+            "max-lost-time" => config.max_lost_ns.to_value(),
+            "max-predicted-time" => config.max_predicted_ns.to_value(),
+            _ => pspec.default_value().clone(),
+        }
+    }
+}
+
+fn assign<T: for<'a> glib::value::FromValue<'a>>(target: &mut T, value: &glib::Value) {
+    if let Ok(value) = value.get() {
+        *target = value;
+    }
+}
+
+fn properties() -> Vec<glib::ParamSpec> {
+    let default = TrackerConfig::default();
+    let score = |name: &'static str, nick: &'static str, blurb: &'static str, value: f32| {
+        glib::ParamSpecFloat::builder(name)
+            .nick(nick)
+            .blurb(blurb)
+            .minimum(0.0)
+            .maximum(1.0)
+            .default_value(value)
+            .mutable_playing()
+            .build()
+    };
+    let time = |name: &'static str, nick: &'static str, blurb: &'static str, least, value| {
+        glib::ParamSpecUInt64::builder(name)
+            .nick(nick)
+            .blurb(blurb)
+            .minimum(least)
+            .maximum(LONGEST_NS)
+            .default_value(value)
+            .mutable_playing()
+            .build()
+    };
+    vec![
+        score(
+            "high-threshold",
+            "High threshold",
+            "Faces of at least this detection score (0 to 1) are matched with every track.",
+            default.high_threshold,
+        ),
+        score(
+            "low-threshold",
+            "Low threshold",
+            "Faces of at least this score (0 to 1), but below high-threshold, only continue \
+             confirmed tracks; lower ones are ignored. At most high-threshold.",
+            default.low_threshold,
+        ),
+        score(
+            "new-threshold",
+            "New threshold",
+            "A face that belongs to no track opens one from this score (0 to 1) on. At least \
+             high-threshold.",
+            default.new_threshold,
+        ),
+        glib::ParamSpecUInt::builder("confirm-hits")
+            .nick("Confirm hits")
+            .blurb("Looked-at frames in a row with the face before its track is confirmed.")
+            .minimum(1)
+            .default_value(default.confirm_hits)
+            .mutable_playing()
+            .build(),
+        time(
+            "max-lost-time",
+            "Max lost time",
+            "A track not seen for longer than this, in nanoseconds, ends. Until then its face \
+             can come back under the same id.",
+            1,
+            default.max_lost_ns,
+        ),
+        time(
+            "max-predicted-time",
+            "Max predicted time",
+            "A track gives predicted boxes for this long after it was last seen, in nanoseconds. \
+             0: never.",
+            0,
+            default.max_predicted_ns,
+        ),
+        glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
+            .nick("Statistics")
+            .blurb(
+                "Counts since start: buffers, without-meta, malformed-metas, ended-tracks; and \
+                 live-tracks now (uint64 each).",
+            )
+            .read_only()
+            .build(),
+    ]
+}
+
+impl GstObjectImpl for FaceTrack {}
+
+impl ElementImpl for FaceTrack {
+    fn metadata() -> Option<&'static gst::subclass::ElementMetadata> {
+        static METADATA: LazyLock<gst::subclass::ElementMetadata> = LazyLock::new(|| {
+            gst::subclass::ElementMetadata::new(
+                "Face tracker",
+                "Filter/Analyzer/Video",
+                "Follows the faces of onnxfacedetect and gives them track ids",
+                env!("CARGO_PKG_NAME"),
+            )
+        });
+        Some(&*METADATA)
+    }
+
+    fn pad_templates() -> &'static [gst::PadTemplate] {
+        static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
+            let caps = gst::Caps::new_empty_simple("video/x-raw");
+            [("sink", gst::PadDirection::Sink), ("src", gst::PadDirection::Src)]
+                .into_iter()
+                .map(|(name, direction)| {
+                    gst::PadTemplate::new(name, direction, gst::PadPresence::Always, &caps)
+                        .expect("name, direction and caps are valid")
+                })
+                .collect()
+        });
+        TEMPLATES.as_ref()
+    }
+}
+
+impl BaseTransformImpl for FaceTrack {
+    const MODE: gst_base::subclass::BaseTransformMode =
+        gst_base::subclass::BaseTransformMode::AlwaysInPlace;
+    // In passthrough the buffer would not be writable. `qos` stays off, as BaseTransform has it: on,
+    // late buffers would be dropped, and with them detections that were paid for.
+    const PASSTHROUGH_ON_SAME_CAPS: bool = false;
+    const TRANSFORM_IP_ON_PASSTHROUGH: bool = false;
+
+    fn start(&self) -> Result<(), gst::ErrorMessage> {
+        let mut settings = self.settings.lock();
+        let mut state = self.state.lock();
+        let built = match state.stream.take() {
+            Some(mut stream) => stream.set_config(settings.config.clone()).map(|()| stream),
+            None => Stream::new(settings.config.clone()),
+        };
+        let stream = built
+            .map_err(|error| gst::error_msg!(gst::ResourceError::Settings, ["{error}"]))?;
+        *state = State { stream: Some(stream), ..Default::default() };
+        settings.changed = false;
+        *self.stats.lock() = Stats::default();
+        Ok(())
+    }
+
+    fn stop(&self) -> Result<(), gst::ErrorMessage> {
+        self.reset("stop");
+        self.state.lock().info = None;
+        Ok(())
+    }
+
+    fn set_caps(&self, incaps: &gst::Caps, _out: &gst::Caps) -> Result<(), gst::LoggableError> {
+        let info = gst_video::VideoInfo::from_caps(incaps)
+            .map_err(|_| gst::loggable_error!(CAT, "caps {incaps} describe no picture"))?;
+        // Coordinates are fractions: tracks go on.
+        self.state.lock().info = Some(info);
+        Ok(())
+    }
+
+    fn sink_event(&self, event: gst::Event) -> bool {
+        match event.view() {
+            gst::EventView::FlushStop(_) => self.reset("flush"),
+            gst::EventView::StreamStart(_) => {
+                self.reset("new stream");
+                let mut state = self.state.lock();
+                (state.logged_malformed, state.logged_borders) = (false, false);
+            }
+            gst::EventView::Eos(_) => self.reset("end of stream"),
+            _ => (),
+        }
+        self.parent_sink_event(event)
+    }
+
+    fn transform_ip(
+        &self,
+        buffer: &mut gst::BufferRef,
+    ) -> Result<gst::FlowSuccess, gst::FlowError> {
+        self.take_settings();
+        let running_ns = self.running_time(buffer);
+        let report = {
+            let mut state = self.state.lock();
+            let report = state.process(buffer, running_ns);
+            let live = state.stream.as_ref().map_or(0, |s| s.live_tracks() as u64);
+            drop(state);
+            let report = report.ok_or(gst::FlowError::NotNegotiated)?;
+            self.count(&report, live, FrameFaces::is_on(buffer));
+            report
+        };
+        self.post(report);
+        Ok(gst::FlowSuccess::Ok)
+    }
+}
+
+impl State {
+    /// `None` before caps.
+    fn process(&mut self, buffer: &mut gst::BufferRef, running_ns: Option<u64>) -> Option<Report> {
+        let info = self.info.as_ref()?;
+        let stream = self.stream.as_mut()?;
+        let stamp = Stamp {
+            running_ns,
+            step_ns: frame_duration(info).or(buffer.duration().map(|d| d.nseconds())),
+            discont: buffer.flags().contains(gst::BufferFlags::DISCONT),
+        };
+        let mut report = Report::default();
+        let (time_ns, jumped) = stream.advance(stamp);
+        report.ended = jumped;
+        let updated = meta::update(buffer, |faces| {
+            report.ended.extend(stream.follow(time_ns, faces));
+            (Mapping::new(faces, info), faces.clone())
+        });
+        report.no_upstream = self.upstream.saw(updated.is_some());
+        match updated {
+            Some(Ok((mapping, faces))) => {
+                meta::write_mapped_rois(buffer, &faces, &mapping);
+                report.borders = mapping.bordered() && !self.logged_borders;
+                self.logged_borders |= report.borders;
+            }
+            Some(Err(error)) => report.malformed = Some(error),
+            None => (),
+        }
+        Some(report)
+    }
+}
+
+/// 1 / frame rate, ns; `None` for a variable one.
+fn frame_duration(info: &gst_video::VideoInfo) -> Option<u64> {
+    let (n, d) = (info.fps().numer(), info.fps().denom());
+    let (n, d) = (u64::try_from(n).ok()?, u64::try_from(d).ok()?);
+    d.mul_div_floor(gst::ClockTime::SECOND.nseconds(), n).filter(|ns| n > 0 && *ns > 0)
+}
+
+impl FaceTrack {
+    /// Running time of a buffer, ns; 0 before the start of the segment, `None` without PTS.
+    fn running_time(&self, buffer: &gst::BufferRef) -> Option<u64> {
+        let pts = buffer.pts()?;
+        let segment = self.obj().segment();
+        let segment = segment.downcast_ref::<gst::ClockTime>()?;
+        let running = segment.to_running_time_full(pts)?;
+        Some(running.positive().map_or(0, |t| t.nseconds()))
+    }
+
+    /// Hands settings that were changed while playing to the tracker. A combination that cannot
+    /// work leaves the old ones in force.
+    fn take_settings(&self) {
+        let refused = {
+            let mut settings = self.settings.lock();
+            if !std::mem::take(&mut settings.changed) {
+                return;
+            }
+            let mut state = self.state.lock();
+            state.stream.as_mut().and_then(|s| s.set_config(settings.config.clone()).err())
+        };
+        if let Some(error) = refused {
+            gst::element_imp_warning!(
+                self,
+                gst::ResourceError::Settings,
+                ["the tracker goes on with its old settings: {error}"]
+            );
+        }
+    }
+
+    fn reset(&self, why: &str) {
+        let ended = self.state.lock().stream.as_mut().map(Stream::reset).unwrap_or_default();
+        gst::debug!(CAT, imp = self, "{why}: {} tracks ended", ended.len());
+        let mut stats = self.stats.lock();
+        stats.live = 0;
+        stats.ended = stats.ended.saturating_add(ended.len() as u64);
+        drop(stats);
+        self.post_ended(&ended);
+    }
+
+    fn count(&self, report: &Report, live: u64, has_meta: bool) {
+        let mut stats = self.stats.lock();
+        stats.buffers += 1;
+        stats.without_meta += u64::from(!has_meta);
+        stats.malformed += u64::from(report.malformed.is_some());
+        stats.ended += report.ended.len() as u64;
+        stats.live = live;
+    }
+
+    fn post(&self, report: Report) {
+        self.post_ended(&report.ended);
+        if report.no_upstream {
+            gst::element_imp_warning!(self, gst::StreamError::Failed, ["{}", upstream_check::warning()]);
+        }
+        if report.borders {
+            gst::info!(CAT, imp = self, "the picture has another aspect than the detector's: taken for one with borders added");
+        }
+        if let Some(error) = report.malformed {
+            // Once per stream; the counter in `stats` has them all.
+            let first = !std::mem::replace(&mut self.state.lock().logged_malformed, true);
+            if first {
+                gst::warning!(CAT, imp = self, "{error}; such buffers pass unchanged");
+            }
+        }
+    }
+
+    fn post_ended(&self, ended: &[EndedTrack]) {
+        for track in ended.iter().filter(|t| t.confirmed) {
+            let summary = gst::Structure::builder("face-track")
+                .field("track-id", track.track_id)
+                .field("first-seen", track.first_seen_ns)
+                .field("last-seen", track.last_seen_ns)
+                .field("observations", track.hits)
+                .build();
+            let message = gst::message::Element::builder(summary).src(&*self.obj()).build();
+            // Without a bus there is nobody to tell.
+            let _ = self.obj().post_message(message);
+        }
+    }
+
+    fn stats(&self) -> gst::Structure {
+        let stats = *self.stats.lock();
+        gst::Structure::builder("facetrack-stats")
+            .field("buffers", stats.buffers)
+            .field("without-meta", stats.without_meta)
+            .field("malformed-metas", stats.malformed)
+            .field("live-tracks", stats.live)
+            .field("ended-tracks", stats.ended)
+            .build()
+    }
+}
