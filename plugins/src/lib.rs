@@ -1,14 +1,22 @@
 //! GStreamer elements that find, follow, recognise and draw faces.
 
+pub mod facedetect;
+pub mod facerecognize;
 pub mod facetrack;
+mod frame;
+mod live;
 pub mod meta;
+mod pads;
+mod runtime;
 mod upstream_check;
 
 /// Registers types and the meta, and touches nothing else: this runs in the plugin scanner and in
 /// every program that loads the plugin.
 fn plugin_init(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     meta::register();
+    facedetect::register(Some(plugin))?;
     facetrack::register(plugin)?;
+    facerecognize::register(Some(plugin))?;
     Ok(())
 }
 

@@ -2,6 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+mod track;
+
+pub use track::{Change, TrackIdentities, TrackIdentity, TrackSample};
+
 /// What is known of a face's identity. A lookup that failed is [`Status::Error`], never
 /// [`Status::Unknown`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]

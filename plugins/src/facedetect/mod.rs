@@ -1,0 +1,21 @@
+//! facedetect, also registered as onnxfacedetect: finds faces.
+
+use gst::glib;
+use gst::prelude::*;
+
+mod imp;
+
+glib::wrapper! {
+    /// Finds faces and writes them into the buffers' metadata.
+    pub struct FaceDetect(ObjectSubclass<imp::FaceDetect>)
+        @extends gst_base::BaseTransform, gst::Element, gst::Object;
+}
+
+/// Registers the element under both names: OpenCV's plugin has a `facedetect` of its own, and in a
+/// fresh registry that one wins.
+pub(crate) fn register(plugin: Option<&gst::Plugin>) -> Result<(), glib::BoolError> {
+    for name in ["onnxfacedetect", "facedetect"] {
+        gst::Element::register(plugin, name, gst::Rank::NONE, FaceDetect::static_type())?;
+    }
+    Ok(())
+}

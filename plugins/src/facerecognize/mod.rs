@@ -1,0 +1,18 @@
+//! facerecognize: says who the faces are.
+
+use gst::glib;
+use gst::prelude::*;
+
+mod imp;
+mod stream;
+
+glib::wrapper! {
+    /// Embeds the faces that facedetect found, and names those that the gallery knows.
+    pub struct FaceRecognize(ObjectSubclass<imp::FaceRecognize>)
+        @extends gst_base::BaseTransform, gst::Element, gst::Object;
+}
+
+pub(crate) fn register(plugin: Option<&gst::Plugin>) -> Result<(), glib::BoolError> {
+    let type_ = FaceRecognize::static_type();
+    gst::Element::register(plugin, "facerecognize", gst::Rank::NONE, type_)
+}

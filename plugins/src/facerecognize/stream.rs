@@ -1,0 +1,319 @@
+//! What facerecognize knows of the stream at hand, and the work on one frame.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use face_core::align::AlignedCrop;
+use face_core::embed::{Embedder, Embedding};
+use face_core::frame::FrameView;
+use face_core::gallery::{Gallery, GalleryError, Identification, Match};
+use face_core::identity::{Change, Status, TrackIdentities, TrackSample};
+use face_core::inference::InferenceError;
+
+use crate::meta::{Candidate, Event, Face, FrameFaces, Mapping};
+
+/// An event stays on the buffers for so long, so that a dropped buffer loses nothing.
+const EVENT_HOLD: gst::ClockTime = gst::ClockTime::from_seconds(1);
+/// Name of the message and kind of the event of a track that gets, changes or loses its name.
+pub(super) const FACE_IDENTITY: &str = "face-identity";
+
+/// The settings that a frame's work depends on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Options {
+    /// Cosine similarity from which a face is a person; 0: the model's.
+    pub(super) threshold: f32,
+    pub(super) min_margin: f32,
+    pub(super) top_k: usize,
+    pub(super) every_face: bool,
+    pub(super) embed_output: bool,
+}
+
+/// A track's news, for the bus.
+#[derive(Clone, Debug)]
+pub(super) struct News {
+    pub(super) track_id: u64,
+    pub(super) person: Option<Match>,
+    pub(super) previous: Option<Match>,
+    pub(super) event: Event,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Stats {
+    pub(super) frames: u64,
+    pub(super) faces: u64,
+    pub(super) embedded: u64,
+    pub(super) unusable: u64,
+    pub(super) search_errors: u64,
+    pub(super) late: u64,
+    pub(super) malformed: u64,
+}
+
+/// A face that is embedded on this frame.
+struct Due {
+    index: usize,
+    crop: AlignedCrop,
+    weight: f32,
+}
+
+/// Times of a frame.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct When {
+    pub(super) running_time: Option<gst::ClockTime>,
+    /// What the schedule counts in: running time, or the last one known.
+    pub(super) time_ns: u64,
+    pub(super) deadline: Option<Instant>,
+}
+
+/// Exists between start and stop.
+#[derive(Debug)]
+pub(super) struct Stream {
+    pub(super) embedder: Embedder,
+    pub(super) gallery: Option<Gallery>,
+    pub(super) identities: TrackIdentities,
+    pub(super) stats: Stats,
+    held: VecDeque<(Event, gst::ClockTime)>,
+    fingerprint: String,
+}
+
+impl Stream {
+    pub(super) fn new(embedder: Embedder, gallery: Option<Gallery>) -> Self {
+        let fingerprint = embedder.fingerprint();
+        Self {
+            fingerprint: format!("{}/{}", fingerprint.model, fingerprint.alignment),
+            embedder,
+            gallery,
+            identities: TrackIdentities::default(),
+            stats: Stats::default(),
+            held: VecDeque::new(),
+        }
+    }
+
+    /// Another stream begins, or this one jumped.
+    pub(super) fn reset(&mut self) {
+        self.identities.clear();
+        self.held.clear();
+    }
+
+    /// Takes over what other processes wrote into the gallery. Returns the new generation and the
+    /// tracks that lost their person, if it changed.
+    pub(super) fn refresh(
+        &mut self,
+        interval: Duration,
+    ) -> Result<Option<(u64, Vec<u64>)>, GalleryError> {
+        let Some(gallery) = &self.gallery else {
+            return Ok(None);
+        };
+        if !gallery.refresh(interval)? {
+            return Ok(None);
+        }
+        let snapshot = gallery.snapshot();
+        let name_of = |id: &str| {
+            snapshot.people().iter().find(|p| &*p.id == id).map(|person| person.name.clone())
+        };
+        Ok(Some((snapshot.generation(), self.identities.gallery_changed(name_of))))
+    }
+
+    /// Is any face of this frame to be embedded?
+    pub(super) fn wants_pixels(
+        &mut self,
+        faces: &FrameFaces,
+        options: &Options,
+        when: &When,
+    ) -> bool {
+        faces.faces.iter().any(|face| self.is_due(face, faces.frame_id, options, when))
+    }
+
+    fn is_due(&mut self, face: &Face, frame: u64, options: &Options, when: &When) -> bool {
+        face.observed
+            && face.landmarks.is_some()
+            && (face.track_id == 0
+                || options.every_face
+                || self.identities.is_due(face.track_id, frame, when.time_ns))
+    }
+
+    /// Embeds the faces that are due, looks them up, and writes what is known into `faces`.
+    ///
+    /// # Errors
+    /// [`InferenceError`] if the model fails; `faces` then still has what was known before.
+    pub(super) fn process(
+        &mut self,
+        view: Option<(&FrameView<'_>, &Mapping)>,
+        faces: &mut FrameFaces,
+        options: &Options,
+        when: &When,
+    ) -> Result<Vec<News>, InferenceError> {
+        self.stats.frames += 1;
+        self.stats.faces += faces.faces.len() as u64;
+        let mut news = Vec::new();
+        let outcome = match view {
+            Some((view, mapping)) => self.look(view, mapping, faces, options, when, &mut news),
+            None => Ok(()),
+        };
+        for face in &mut faces.faces {
+            self.describe(face, when);
+        }
+        self.identities.end(&faces.ended_tracks, when.time_ns);
+        self.hold(news.iter().map(|n| n.event.clone()), when);
+        faces.events.extend(self.held.iter().map(|(event, _)| event.clone()));
+        outcome.map(|()| news)
+    }
+
+    fn look(
+        &mut self,
+        view: &FrameView<'_>,
+        mapping: &Mapping,
+        faces: &mut FrameFaces,
+        options: &Options,
+        when: &When,
+        news: &mut Vec<News>,
+    ) -> Result<(), InferenceError> {
+        let mut due = Vec::new();
+        for (index, face) in faces.faces.iter().enumerate() {
+            if !self.is_due(face, faces.frame_id, options, when) {
+                continue;
+            }
+            let landmarks = face.landmarks.map(|l| mapping.landmarks_to_pixels(&l));
+            let crop = landmarks.and_then(|l| AlignedCrop::cut(view, &l));
+            let Some(crop) = crop else {
+                self.stats.unusable += 1;
+                continue;
+            };
+            let bbox = mapping.box_to_pixels(&face.bbox).scaled(view.pixel_aspect, 1.0);
+            due.push(Due { index, crop, weight: face.score * bbox.min_side() });
+        }
+        if due.is_empty() {
+            return Ok(());
+        }
+        let crops: Vec<&AlignedCrop> = due.iter().map(|d| &d.crop).collect();
+        let embeddings = self.embedder.embed(&crops, when.deadline)?;
+        self.stats.embedded += embeddings.len() as u64;
+        for (due, embedding) in due.into_iter().zip(embeddings) {
+            let Ok(embedding) = embedding else {
+                self.stats.unusable += 1;
+                continue;
+            };
+            let frame = faces.frame_id;
+            let face = &mut faces.faces[due.index];
+            self.take_in(face, frame, due.crop, due.weight, embedding, options, when, news);
+        }
+        Ok(())
+    }
+
+    #[allow(clippy::too_many_arguments)] // One face's whole story, used in one place.
+    fn take_in(
+        &mut self,
+        face: &mut Face,
+        frame: u64,
+        crop: AlignedCrop,
+        weight: f32,
+        embedding: Embedding,
+        options: &Options,
+        when: &When,
+        news: &mut Vec<News>,
+    ) {
+        face.fingerprint = Some(self.fingerprint.clone());
+        if options.embed_output {
+            face.embedding = Some(embedding.to_bytes());
+        }
+        let threshold = match options.threshold {
+            0.0 => self.embedder.spec().threshold,
+            threshold => threshold,
+        };
+        let Some(result) = self.identify(&embedding, threshold, options) else {
+            self.stats.search_errors += 1;
+            face.status = Status::Error;
+            return;
+        };
+        if face.track_id == 0 {
+            let known = if result.status == Status::Known { result.best.as_ref() } else { None };
+            fill(face, result.status, known, Some(&result));
+            return;
+        }
+        let sample = TrackSample { crop, embedding, weight };
+        let at = (frame, when.time_ns);
+        let own = self.embedder.spec().threshold;
+        let previous = match self.identities.observe(face.track_id, at, sample, &result, own) {
+            Change::None => return,
+            Change::Named { previous } => previous,
+            Change::Lost { previous } => Some(previous),
+        };
+        let person = self.identities.get(face.track_id).and_then(|t| t.person.clone());
+        news.push(News {
+            track_id: face.track_id,
+            event: event(face.track_id, person.as_ref(), when),
+            person,
+            previous,
+        });
+    }
+
+    /// Looks the embedding up; without a gallery everybody is unknown. `None`: the search failed.
+    fn identify(
+        &self,
+        embedding: &Embedding,
+        threshold: f32,
+        options: &Options,
+    ) -> Option<Identification> {
+        let Some(gallery) = &self.gallery else {
+            return Some(Identification {
+                status: Status::Unknown,
+                best: None,
+                margin: None,
+                top: Vec::new(),
+            });
+        };
+        let snapshot = gallery.snapshot();
+        snapshot.identify(embedding, threshold, options.min_margin, options.top_k).ok()
+    }
+
+    /// Writes what is known of a face's track, or why nothing is.
+    fn describe(&mut self, face: &mut Face, when: &When) {
+        if face.observed && face.landmarks.is_none() {
+            face.filter = "no-landmarks".to_owned();
+            face.status = Status::Filtered;
+            return;
+        }
+        if face.track_id == 0 || face.status == Status::Error {
+            return;
+        }
+        let track = self.identities.mention(face.track_id, when.time_ns);
+        fill(face, track.status, track.person.as_ref(), track.last.as_ref());
+    }
+
+    fn hold(&mut self, events: impl Iterator<Item = Event>, when: &When) {
+        let now = when.running_time.unwrap_or(gst::ClockTime::from_nseconds(when.time_ns));
+        self.held.retain(|(_, until)| *until > now);
+        self.held.extend(events.map(|event| (event, now + EVENT_HOLD)));
+    }
+}
+
+fn fill(face: &mut Face, status: Status, person: Option<&Match>, result: Option<&Identification>) {
+    face.status = status;
+    face.confirmed = status == Status::Known;
+    face.person_id = person.map(|p| p.person_id.to_string());
+    face.name = person.map(|p| p.name.to_string());
+    let nearest = person.or_else(|| result.and_then(|r| r.best.as_ref()));
+    face.similarity = nearest.map(|p| p.similarity);
+    face.margin = result.and_then(|r| r.margin);
+    face.top_k = result.map_or_else(Vec::new, |r| {
+        let candidate = |m: &Match| Candidate {
+            person_id: m.person_id.to_string(),
+            name: m.name.to_string(),
+            similarity: m.similarity,
+        };
+        r.top.iter().map(candidate).collect()
+    });
+}
+
+fn event(track_id: u64, person: Option<&Match>, when: &When) -> Event {
+    let utc = gst::glib::DateTime::now_utc().and_then(|now| now.format("%Y-%m-%dT%H:%M:%S.%fZ"));
+    Event {
+        id: gst::glib::uuid_string_random().to_string(),
+        kind: FACE_IDENTITY.to_owned(),
+        track_id,
+        person_id: person.map(|p| p.person_id.to_string()),
+        name: person.map(|p| p.name.to_string()),
+        similarity: person.map(|p| p.similarity),
+        running_time_ns: when.running_time.map(gst::ClockTime::nseconds),
+        utc: utc.ok().map(|s| s.to_string()),
+    }
+}
