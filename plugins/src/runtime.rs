@@ -175,20 +175,20 @@ pub(crate) fn start_error(error: &InferenceError) -> gst::ErrorMessage {
     let text = with_causes(error);
     match error {
         InferenceError::Runtime { .. } | InferenceError::Environment { .. } => {
-            gst::error_msg!(gst::LibraryError::Init, ["{text}"])
+            gst::error_msg!(gst::LibraryError::Init, ("{text}"))
         }
         InferenceError::ModelRead { .. } => {
-            gst::error_msg!(gst::ResourceError::OpenRead, ["{text}"])
+            gst::error_msg!(gst::ResourceError::OpenRead, ("{text}"))
         }
         InferenceError::ModelLoad { .. }
         | InferenceError::ModelKind { .. }
         | InferenceError::Provider { .. } => {
-            gst::error_msg!(gst::ResourceError::Settings, ["{text}"])
+            gst::error_msg!(gst::ResourceError::Settings, ("{text}"))
         }
         InferenceError::Thread(_)
         | InferenceError::Run { .. }
         | InferenceError::Deadline { .. } => {
-            gst::error_msg!(gst::ResourceError::Failed, ["{text}"])
+            gst::error_msg!(gst::ResourceError::Failed, ("{text}"))
         }
     }
 }
@@ -210,9 +210,9 @@ pub(crate) fn model_error(error: &ModelError) -> gst::ErrorMessage {
     let text = with_causes(error);
     match error {
         ModelError::UnknownName { .. } | ModelError::NotFound { .. } => {
-            gst::error_msg!(gst::ResourceError::NotFound, ["{text}"])
+            gst::error_msg!(gst::ResourceError::NotFound, ("{text}"))
         }
-        ModelError::Read { .. } => gst::error_msg!(gst::ResourceError::OpenRead, ["{text}"]),
-        _ => gst::error_msg!(gst::ResourceError::Settings, ["{text}"]),
+        ModelError::Read { .. } => gst::error_msg!(gst::ResourceError::OpenRead, ("{text}")),
+        _ => gst::error_msg!(gst::ResourceError::Settings, ("{text}")),
     }
 }

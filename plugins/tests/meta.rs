@@ -28,7 +28,11 @@ fn tamper(buffer: &mut gst::Buffer, change: impl FnOnce(&mut gst::StructureRef))
 }
 
 /// Changes item 0 of an array of structures.
-fn tamper_item(s: &mut gst::StructureRef, array: &str, change: impl FnOnce(&mut gst::StructureRef)) {
+fn tamper_item(
+    s: &mut gst::StructureRef,
+    array: &str,
+    change: impl FnOnce(&mut gst::StructureRef),
+) {
     let mut items: Vec<glib::SendValue> = s.get::<gst::Array>(array).unwrap().to_vec();
     let mut item = items[0].get::<gst::Structure>().unwrap();
     change(&mut item);

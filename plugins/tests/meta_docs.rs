@@ -27,5 +27,8 @@ fn documentation_has_the_tables_of_the_code() {
         std::fs::write(&path, &expected).unwrap();
         return;
     }
-    assert!(document == expected, "docs/metadata.md is not of this code: run with GST_FACE_UPDATE_DOCS=1");
+    assert!(
+        document == expected,
+        "docs/metadata.md is not of this code: run with GST_FACE_UPDATE_DOCS=1"
+    );
 }

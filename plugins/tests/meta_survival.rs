@@ -61,7 +61,10 @@ fn queue_and_tee_keep() {
 
 #[test]
 fn videoconvert_keeps() {
-    assert_kept("videoconvert ! video/x-raw,format=BGRx ! videoconvert ! video/x-raw,format=NV12", 20);
+    assert_kept(
+        "videoconvert ! video/x-raw,format=BGRx ! videoconvert ! video/x-raw,format=NV12",
+        20,
+    );
 }
 
 #[test]
@@ -91,27 +94,36 @@ fn cutting_and_composing_drops() {
 /// The picture says which frame it is, whatever the codec did to times and order.
 fn assert_on_right_frame(hops: &str) {
     init();
-    let samples = through(CAPS, &format!("{hops} ! videoconvert ! video/x-raw,format=I420"), frames(20));
+    let samples =
+        through(CAPS, &format!("{hops} ! videoconvert ! video/x-raw,format=I420"), frames(20));
     assert_eq!(samples.len(), 20, "{hops}");
     for (n, sample) in samples.iter().enumerate() {
         let info = gst_video::VideoInfo::from_caps(sample.caps().unwrap()).unwrap();
-        let frame = gst_video::VideoFrameRef::from_buffer_ref_readable(sample.buffer().unwrap(), &info)
-            .unwrap();
+        let frame =
+            gst_video::VideoFrameRef::from_buffer_ref_readable(sample.buffer().unwrap(), &info)
+                .unwrap();
         let middle = frame.plane_data(0).unwrap()[frame.plane_stride()[0] as usize * 60 + 80];
         let faces = faces_of(sample).unwrap_or_else(|| panic!("{hops}: dropped"));
-        assert!(middle.abs_diff(luma(faces.frame_id)) <= 2, "{hops}: frame {n} has {}", faces.frame_id);
+        assert!(
+            middle.abs_diff(luma(faces.frame_id)) <= 2,
+            "{hops}: frame {n} has {}",
+            faces.frame_id
+        );
         assert_eq!(faces.frame_id, n as u64, "{hops}");
     }
 }
 
 #[test]
 fn h264_keeps_on_the_right_frame() {
-    assert_on_right_frame("x264enc tune=zerolatency speed-preset=ultrafast ! h264parse ! avdec_h264");
+    assert_on_right_frame(
+        "x264enc tune=zerolatency speed-preset=ultrafast ! h264parse ! avdec_h264",
+    );
 }
 
 #[test]
 fn h264_with_reordered_frames_keeps_on_the_right_frame() {
-    let encoder = "x264enc bframes=3 b-adapt=false rc-lookahead=10 speed-preset=veryfast key-int-max=30";
+    let encoder =
+        "x264enc bframes=3 b-adapt=false rc-lookahead=10 speed-preset=veryfast key-int-max=30";
     // Order of coding is not order of showing, or the test would show nothing.
     init();
     let coded = through(CAPS, &format!("{encoder} ! h264parse"), frames(20));
@@ -146,11 +158,13 @@ fn assert_mapped(from: (u32, u32), scaled: &str, bordered: bool) {
         .collect();
     let mut buffer = buffer(0, data);
     one_face(0, from, bbox).write(buffer.get_mut().unwrap());
-    let caps = format!("video/x-raw,format=GRAY8,width={},height={},framerate=25/1", from.0, from.1);
+    let caps =
+        format!("video/x-raw,format=GRAY8,width={},height={},framerate=25/1", from.0, from.1);
     let samples = through(&caps, &format!("videoscale {scaled}"), vec![buffer]);
     let info = gst_video::VideoInfo::from_caps(samples[0].caps().unwrap()).unwrap();
     let frame =
-        gst_video::VideoFrameRef::from_buffer_ref_readable(samples[0].buffer().unwrap(), &info).unwrap();
+        gst_video::VideoFrameRef::from_buffer_ref_readable(samples[0].buffer().unwrap(), &info)
+            .unwrap();
     let faces = faces_of(&samples[0]).unwrap();
     let mapping = Mapping::new(&faces, &info);
     assert_eq!(mapping.bordered(), bordered, "{scaled}");
@@ -183,9 +197,21 @@ fn coordinates_hold_after_scaling_without_borders() {
 
 #[test]
 fn coordinates_are_mapped_into_borders() {
-    assert_mapped((320, 180), "add-borders=true ! video/x-raw,width=160,height=160,pixel-aspect-ratio=1/1", true);
-    assert_mapped((240, 240), "add-borders=true ! video/x-raw,width=320,height=180,pixel-aspect-ratio=1/1", true);
-    assert_mapped((320, 180), "add-borders=true ! video/x-raw,width=180,height=320,pixel-aspect-ratio=2/1", true);
+    assert_mapped(
+        (320, 180),
+        "add-borders=true ! video/x-raw,width=160,height=160,pixel-aspect-ratio=1/1",
+        true,
+    );
+    assert_mapped(
+        (240, 240),
+        "add-borders=true ! video/x-raw,width=320,height=180,pixel-aspect-ratio=1/1",
+        true,
+    );
+    assert_mapped(
+        (320, 180),
+        "add-borders=true ! video/x-raw,width=180,height=320,pixel-aspect-ratio=2/1",
+        true,
+    );
 }
 
 #[test]

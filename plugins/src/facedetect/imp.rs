@@ -448,14 +448,18 @@ impl BaseTransformImpl for FaceDetect {
         };
         let Some(info) = state.info.clone() else {
             drop(guard);
-            gst::element_imp_error!(self, gst::CoreError::Negotiation, ["buffer without caps"]);
+            gst::element_imp_error!(
+                self,
+                gst::CoreError::Negotiation,
+                ("buffer without caps: put videoconvert before the element")
+            );
             return Err(gst::FlowError::NotNegotiated);
         };
         let looked = match self.look(state, &settings, &info, buffer) {
             Ok(looked) => looked,
             Err(e) => {
                 drop(guard);
-                gst::element_imp_error!(self, gst::StreamError::Failed, ["{}", with_causes(&e)]);
+                gst::element_imp_error!(self, gst::StreamError::Failed, ("{}", with_causes(&e)));
                 return Err(gst::FlowError::Error);
             }
         };

@@ -216,7 +216,7 @@ impl FaceRecognize {
         let obj = self.obj();
         if posts.missing_upstream {
             let text = crate::upstream_check::warning();
-            gst::element_imp_warning!(self, gst::StreamError::WrongType, ["{text}"]);
+            gst::element_imp_warning!(self, gst::StreamError::WrongType, ("{text}"));
         }
         let mut messages = Vec::new();
         if let Some(generation) = posts.generation {
@@ -298,12 +298,12 @@ fn new_sample(sample: &TrackSample, source: &str) -> NewSample {
 fn gallery_error(error: &GalleryError) -> gst::ErrorMessage {
     let text = with_causes(error);
     match error {
-        GalleryError::NotFound { .. } => gst::error_msg!(gst::ResourceError::NotFound, ["{text}"]),
-        GalleryError::Busy { .. } => gst::error_msg!(gst::ResourceError::Busy, ["{text}"]),
+        GalleryError::NotFound { .. } => gst::error_msg!(gst::ResourceError::NotFound, ("{text}")),
+        GalleryError::Busy { .. } => gst::error_msg!(gst::ResourceError::Busy, ("{text}")),
         GalleryError::OtherEmbedder { .. } | GalleryError::NewerSchema { .. } => {
-            gst::error_msg!(gst::ResourceError::Settings, ["{text}"])
+            gst::error_msg!(gst::ResourceError::Settings, ("{text}"))
         }
-        _ => gst::error_msg!(gst::ResourceError::Read, ["{text}"]),
+        _ => gst::error_msg!(gst::ResourceError::Read, ("{text}")),
     }
 }
 
@@ -589,7 +589,7 @@ impl BaseTransformImpl for FaceRecognize {
                 Ok(gst::FlowSuccess::Ok)
             }
             Err(e) => {
-                gst::element_imp_error!(self, gst::StreamError::Failed, ["{}", with_causes(&e)]);
+                gst::element_imp_error!(self, gst::StreamError::Failed, ("{}", with_causes(&e)));
                 Err(gst::FlowError::Error)
             }
         }

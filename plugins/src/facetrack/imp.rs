@@ -240,8 +240,8 @@ impl BaseTransformImpl for FaceTrack {
             Some(mut stream) => stream.set_config(settings.config.clone()).map(|()| stream),
             None => Stream::new(settings.config.clone()),
         };
-        let stream = built
-            .map_err(|error| gst::error_msg!(gst::ResourceError::Settings, ["{error}"]))?;
+        let stream =
+            built.map_err(|error| gst::error_msg!(gst::ResourceError::Settings, ["{error}"]))?;
         *state = State { stream: Some(stream), ..Default::default() };
         settings.changed = false;
         *self.stats.lock() = Stats::default();
@@ -386,10 +386,18 @@ impl FaceTrack {
     fn post(&self, report: Report) {
         self.post_ended(&report.ended);
         if report.no_upstream {
-            gst::element_imp_warning!(self, gst::StreamError::Failed, ["{}", upstream_check::warning()]);
+            gst::element_imp_warning!(
+                self,
+                gst::StreamError::Failed,
+                ["{}", upstream_check::warning()]
+            );
         }
         if report.borders {
-            gst::info!(CAT, imp = self, "the picture has another aspect than the detector's: taken for one with borders added");
+            gst::info!(
+                CAT,
+                imp = self,
+                "the picture has another aspect than the detector's: taken for one with borders added"
+            );
         }
         if let Some(error) = report.malformed {
             // Once per stream; the counter in `stats` has them all.

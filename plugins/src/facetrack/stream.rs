@@ -247,7 +247,10 @@ mod tests {
         let mut stream = Stream::new(TrackerConfig::default()).unwrap();
         stream.follow(0, &mut frame(Some(0.4)));
         let ended = stream.reset();
-        assert_eq!(ended.iter().map(|t| (t.track_id, t.confirmed)).collect::<Vec<_>>(), [(1, true)]);
+        assert_eq!(
+            ended.iter().map(|t| (t.track_id, t.confirmed)).collect::<Vec<_>>(),
+            [(1, true)]
+        );
         assert_eq!(stream.live_tracks(), 0);
         let mut next = frame(Some(0.4));
         stream.follow(0, &mut next);

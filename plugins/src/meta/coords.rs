@@ -106,9 +106,7 @@ impl Mapping {
 /// Width divided by height as shown, or `None` for an empty picture or an impossible pixel aspect.
 fn display_aspect((width, height, par): (u32, u32, (i32, i32))) -> Option<f64> {
     let possible = width > 0 && height > 0 && par.0 > 0 && par.1 > 0;
-    possible.then(|| {
-        f64::from(width) * f64::from(par.0) / (f64::from(height) * f64::from(par.1))
-    })
+    possible.then(|| f64::from(width) * f64::from(par.0) / (f64::from(height) * f64::from(par.1)))
 }
 
 #[cfg(test)]

@@ -177,11 +177,17 @@ pub fn fields(level: Level) -> &'static [Field] {
 
 /// The Markdown table of a level, as docs/metadata.md has it.
 pub fn markdown_table(level: Level) -> String {
-    let mut table = String::from("| field | type | unit or range | | meaning |\n|---|---|---|---|---|\n");
+    let mut table =
+        String::from("| field | type | unit or range | | meaning |\n|---|---|---|---|---|\n");
     for f in fields(level) {
         let need = if f.optional { "optional" } else { "required" };
-        let row =
-            format!("| `{}` | {} | {} | {need} | {} |\n", f.name, f.kind.describe(), f.unit, f.meaning);
+        let row = format!(
+            "| `{}` | {} | {} | {need} | {} |\n",
+            f.name,
+            f.kind.describe(),
+            f.unit,
+            f.meaning
+        );
         table.push_str(&row);
     }
     table

@@ -149,9 +149,9 @@ fn parse_face(r: &mut Reader) -> Result<Face, MetaError> {
         bbox: parse_box(r)?,
         observed: r.required(&face::OBSERVED, as_bool)?,
         score: r.double(&face::SCORE)?,
-        landmarks: r.doubles::<10>(&face::LANDMARKS)?.map(|v| {
-            Landmarks(std::array::from_fn(|i| Point::new(v[2 * i], v[2 * i + 1])))
-        }),
+        landmarks: r
+            .doubles::<10>(&face::LANDMARKS)?
+            .map(|v| Landmarks(std::array::from_fn(|i| Point::new(v[2 * i], v[2 * i + 1])))),
         quality: r.optional_double(&face::QUALITY)?,
         track_id: r.optional(&face::TRACK_ID, as_u64)?.unwrap_or(0),
         was_id: r.optional(&face::WAS_ID, as_u64)?.unwrap_or(0),
@@ -316,7 +316,11 @@ impl<'a> Reader<'a> {
     fn finite(&self, field: &Field, value: f64) -> Result<f32, MetaError> {
         // What a double holds and a float does not is as useless as an infinity.
         let narrow = value as f32;
-        if narrow.is_finite() { Ok(narrow) } else { Err(self.value(field, value, "a finite number")) }
+        if narrow.is_finite() {
+            Ok(narrow)
+        } else {
+            Err(self.value(field, value, "a finite number"))
+        }
     }
 
     fn double(&mut self, field: &Field) -> Result<f32, MetaError> {
@@ -358,8 +362,7 @@ impl<'a> Reader<'a> {
         let Some(name) = self.optional(field, as_string)? else {
             return Ok(None);
         };
-        let parsed =
-            parse(&name).ok_or_else(|| self.value(field, format!("'{name}'"), field.unit));
+        let parsed = parse(&name).ok_or_else(|| self.value(field, format!("'{name}'"), field.unit));
         self.lenient(field, parsed)
     }
 

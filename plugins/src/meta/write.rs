@@ -2,10 +2,10 @@
 
 use gst::prelude::*;
 
+use super::fields::{Field, Level};
 use super::fields::{attribute, candidate, event, face, frame};
 use super::read::Unknown;
 use super::{Attribute, Candidate, Event, Face, FrameFaces, META_NAME, VERSION, register};
-use super::fields::{Field, Level};
 
 impl FrameFaces {
     /// Writes the meta to the buffer in place of one that may be there.
