@@ -91,6 +91,12 @@ fn cutting_and_composing_drops() {
     assert_dropped("compositor");
 }
 
+/// GStreamer 1.22 does not tell metas of a flip; docs/metadata.md says so.
+#[test]
+fn videoflip_keeps_and_does_not_flip() {
+    assert_kept("videoflip method=horizontal-flip", 20);
+}
+
 /// The picture says which frame it is, whatever the codec did to times and order.
 fn assert_on_right_frame(hops: &str) {
     init();

@@ -10,14 +10,14 @@ import sys
 from gi.repository import Gst
 
 FACE = (
-    "face, id=(uint64)0, x=(double)0.25, y=(double)0.5, w=(double)0.125, h=(double)0.25, "
-    "score=(double)0.875, observed=(boolean)true, name=(string)\"Zo\\303\\253\", "
+    "face, id=(guint64)0, x=(double)0.25, y=(double)0.5, w=(double)0.125, h=(double)0.25, "
+    "score=(double)0.875, observed=(boolean)true, name=(string)\"Zoë 张\", "
     "status=(string)known, landmarks=(double)<0.0, 0.0625, 0.125, 0.1875, 0.25, 0.3125, 0.375, "
     "0.4375, 0.5, 0.5625>"
 )
 FRAME = (
-    "GstFaceMeta, version=(int)1, frame-id=(uint64){number}, looked=(boolean)true, "
-    "width=(int)160, height=(int)120, faces=(structure)<[" + FACE + "]>;"
+    "GstFaceMeta, version=(int)1, frame-id=(guint64){number}, looked=(boolean)true, "
+    "width=(int)160, height=(int)120, faces=<[" + FACE + "]>;"
 )
 
 library = ctypes.CDLL("libgstreamer-1.0.so.0")

@@ -1,27 +1,29 @@
 #!/usr/bin/python3
 """Reads names and boxes from GstFaceMeta in a pad probe.
 
-    read_faces.py [--no-overrides] [--push N] 'PIPELINE ! fakesink name=sink'
+    read_faces.py [--overrides auto|required|blocked] [--push N] 'PIPELINE ! fakesink name=sink'
 
 Runs the pipeline and prints one JSON object per buffer that reaches the element named `sink`:
 frame id, whether a detector looked, and per face id, box (fractions), name, status, track id and
 landmarks; or null for a buffer without the meta.
 
---no-overrides runs without the GStreamer overrides of python3-gst-1.0, as a machine has it where
-only the bare bindings are installed. --push N feeds an `appsrc name=src` with N black frames of
+--overrides says what to do with the GStreamer overrides of python3-gst-1.0: use them if they are
+there (auto), fail without them (required), or run as a machine does that has only the bare
+bindings (blocked). --push N feeds an `appsrc name=src` with N black frames of
 160x120 GRAY8 that carry a meta with one named face: a reader can be tried without a detector.
 """
 
 import argparse
 import json
 import sys
+import warnings
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-parser.add_argument("--no-overrides", action="store_true")
+parser.add_argument("--overrides", choices=("auto", "required", "blocked"), default="auto")
 parser.add_argument("--push", type=int, default=0, metavar="N")
 parser.add_argument("pipeline")
 options = parser.parse_args()
-if options.no_overrides:
+if options.overrides == "blocked":
     # An entry of None says "no such module" to every import.
     for module in ("Gst", "GstVideo", "_gi_gst"):
         sys.modules["gi.overrides." + module] = None
@@ -31,7 +33,13 @@ import gi
 gi.require_version("Gst", "1.0")
 from gi.repository import GLib, Gst
 
+# Deprecated in GObject, and what gst_structure_get_array gives.
+warnings.filterwarnings("ignore", "GObject.ValueArray")
 Gst.init(None)
+if options.overrides != "auto":
+    found = hasattr(Gst.Structure, "__getitem__")
+    if found != (options.overrides == "required"):
+        sys.exit(f"read_faces: overrides {options.overrides}, but found: {found}")
 
 
 def double(structure, name):
@@ -55,10 +63,9 @@ def array(structure, name):
     ok, values = structure.get_array(name)
     if not ok:
         return []
-    # Bindings hand out a GValueArray or, newer ones, a list.
-    if isinstance(values, list):
-        return values
-    return [values.get_nth(i) for i in range(values.n_values)]
+    items = [values.get_nth(i) for i in range(values.n_values)]
+    # A structure lives in the array: without a copy it would be gone with it.
+    return [item.copy() if isinstance(item, Gst.Structure) else item for item in items]
 
 
 def read_face(face):

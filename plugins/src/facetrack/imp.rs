@@ -240,8 +240,9 @@ impl BaseTransformImpl for FaceTrack {
             Some(mut stream) => stream.set_config(settings.config.clone()).map(|()| stream),
             None => Stream::new(settings.config.clone()),
         };
-        let stream =
-            built.map_err(|error| gst::error_msg!(gst::ResourceError::Settings, ["{error}"]))?;
+        let stream = built.map_err(|error| {
+            gst::error_msg!(gst::ResourceError::Settings, ("start facetrack: {error}"))
+        })?;
         *state = State { stream: Some(stream), ..Default::default() };
         settings.changed = false;
         *self.stats.lock() = Stats::default();
@@ -359,7 +360,7 @@ impl FaceTrack {
             gst::element_imp_warning!(
                 self,
                 gst::ResourceError::Settings,
-                ["the tracker goes on with its old settings: {error}"]
+                ("the tracker goes on with its old settings: {error}")
             );
         }
     }
@@ -389,7 +390,7 @@ impl FaceTrack {
             gst::element_imp_warning!(
                 self,
                 gst::StreamError::Failed,
-                ["{}", upstream_check::warning()]
+                ("{}", upstream_check::warning())
             );
         }
         if report.borders {

@@ -8,7 +8,8 @@ use super::read::Unknown;
 use super::{Attribute, Candidate, Event, Face, FrameFaces, META_NAME, VERSION, register};
 
 impl FrameFaces {
-    /// Writes the meta to the buffer in place of one that may be there.
+    /// Writes the meta to the buffer in place of one that may be there. Readers refuse it when
+    /// width or height is 0, or a number is not finite.
     pub fn write(&self, buffer: &mut gst::BufferRef) {
         self.write_keeping(buffer, VERSION, &Unknown::default());
     }

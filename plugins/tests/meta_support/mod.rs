@@ -119,8 +119,11 @@ pub(crate) fn buffer(n: u64, data: Vec<u8>) -> gst::Buffer {
     buffer
 }
 
-/// Our regions of interest: id, rectangle and the parameters as they are printed.
-pub(crate) fn rois(buffer: &gst::BufferRef) -> Vec<(i32, (u32, u32, u32, u32), Vec<String>)> {
+/// Id, rectangle and names of the parameters.
+pub(crate) type Roi = (i32, (u32, u32, u32, u32), Vec<String>);
+
+/// Our regions of interest.
+pub(crate) fn rois(buffer: &gst::BufferRef) -> Vec<Roi> {
     buffer
         .iter_meta::<gst_video::VideoRegionOfInterestMeta>()
         .filter(|roi| roi.roi_type() == gstface::meta::ROI_TYPE)

@@ -1,0 +1,412 @@
+//! The element facetrack: track ids over missed and skipped frames, and what ends a track.
+
+mod meta_support;
+
+use face_core::geometry::BBox;
+use face_core::identity::Status;
+use gst::prelude::*;
+use gst_check::Harness;
+use gstface::meta::{Face, FrameFaces, META_NAME, TrackState};
+use meta_support::{init, one_face, rois};
+
+const SIZE: (u32, u32) = (640, 480);
+const FRAME_MS: u64 = 40;
+
+/// facetrack with a bus of its own, playing.
+struct Bench {
+    harness: Harness,
+    bus: gst::Bus,
+    frames: u64,
+}
+
+impl Bench {
+    fn new() -> Bench {
+        Self::with(&[])
+    }
+
+    fn with(properties: &[(&str, &str)]) -> Bench {
+        init();
+        let mut harness = Harness::new("facetrack");
+        let element = harness.element().unwrap();
+        for (name, value) in properties {
+            element.set_property_from_str(name, value);
+        }
+        let bus = gst::Bus::new();
+        element.set_bus(Some(&bus));
+        harness.set_src_caps_str("video/x-raw,format=I420,width=640,height=480,framerate=25/1");
+        Bench { harness, bus, frames: 0 }
+    }
+
+    /// Pushes the next frame with these faces; what facetrack made of it.
+    fn push(&mut self, faces: FrameFaces) -> FrameFaces {
+        let time = gst::ClockTime::from_mseconds(self.frames * FRAME_MS);
+        self.push_at(Some(time), gst::BufferFlags::empty(), faces)
+    }
+
+    fn push_at(
+        &mut self,
+        pts: Option<gst::ClockTime>,
+        flags: gst::BufferFlags,
+        faces: FrameFaces,
+    ) -> FrameFaces {
+        let mut buffer = gst::Buffer::new();
+        let b = buffer.get_mut().unwrap();
+        b.set_pts(pts);
+        b.set_flags(flags);
+        faces.write(b);
+        FrameFaces::read(&self.push_buffer(buffer)).unwrap().unwrap()
+    }
+
+    fn push_buffer(&mut self, buffer: gst::Buffer) -> gst::Buffer {
+        self.frames += 1;
+        self.harness.push_and_pull(buffer).unwrap()
+    }
+
+    /// The `face-track` messages since the last call: id, first seen, last seen, observations.
+    fn summaries(&self) -> Vec<(u64, u64, u64, u64)> {
+        std::iter::from_fn(|| self.bus.pop_filtered(&[gst::MessageType::Element]))
+            .filter_map(|m| m.structure().map(|s| s.to_owned()))
+            .filter(|s| s.name() == "face-track")
+            .map(|s| {
+                let number = |name| s.get::<u64>(name).unwrap();
+                let ms = |name| number(name) / 1_000_000;
+                (number("track-id"), ms("first-seen"), ms("last-seen"), number("observations"))
+            })
+            .collect()
+    }
+
+    fn warnings(&self) -> Vec<gst::glib::Error> {
+        std::iter::from_fn(|| self.bus.pop_filtered(&[gst::MessageType::Warning]))
+            .map(|m| match m.view() {
+                gst::MessageView::Warning(w) => w.error(),
+                _ => unreachable!("only warnings were asked for"),
+            })
+            .collect()
+    }
+
+    fn stat(&self, name: &str) -> u64 {
+        let stats: gst::Structure = self.harness.element().unwrap().property("stats");
+        stats.get(name).unwrap()
+    }
+}
+
+/// A face at `x`, moving right by 1 % of the picture per frame where the caller does so.
+fn face(x: f32) -> FrameFaces {
+    one_face(0, SIZE, BBox::new(x, 0.3, 0.15, 0.25))
+}
+
+fn nobody() -> FrameFaces {
+    FrameFaces { faces: Vec::new(), ..face(0.0) }
+}
+
+fn not_looked() -> FrameFaces {
+    FrameFaces { looked: false, ..nobody() }
+}
+
+fn only(faces: &FrameFaces) -> &Face {
+    let [face] = &faces.faces[..] else { panic!("not one face: {faces:?}") };
+    face
+}
+
+#[test]
+fn ids_are_stable_over_missed_detections_and_predicted_between() {
+    let mut bench = Bench::new();
+    for n in 0..40u8 {
+        let x = 0.2 + 0.01 * f32::from(n);
+        let missed = n >= 10 && n % 5 < 2;
+        let out = bench.push(if missed { nobody() } else { face(x) });
+        let out = only(&out);
+        assert_eq!((out.track_id, out.observed), (1, !missed), "frame {n}");
+        let state = if missed { TrackState::Lost } else { TrackState::Confirmed };
+        assert_eq!((out.track_state, out.first_seen_ns), (state, Some(0)), "frame {n}");
+        assert_eq!(out.status, Status::Identifying);
+        assert!(out.bbox.iou(&BBox::new(x, 0.3, 0.15, 0.25)) > 0.9, "frame {n}: {:?}", out.bbox);
+    }
+    assert!(bench.summaries().is_empty());
+}
+
+#[test]
+fn frames_that_were_not_looked_at_get_predicted_boxes() {
+    let mut bench = Bench::new();
+    for n in 0..30u8 {
+        let x = 0.2 + 0.01 * f32::from(n);
+        let looked = n < 6 || n % 3 == 0;
+        let out = bench.push(if looked { face(x) } else { not_looked() });
+        assert_eq!(out.looked, looked);
+        let out = only(&out);
+        assert_eq!((out.track_id, out.observed), (1, looked), "frame {n}");
+        assert_eq!(out.track_state, TrackState::Confirmed, "frame {n}");
+        assert!(out.bbox.iou(&BBox::new(x, 0.3, 0.15, 0.25)) > 0.85, "frame {n}: {:?}", out.bbox);
+    }
+}
+
+#[test]
+fn boxes_are_followed_in_square_pixels() {
+    // A fall of 1.6 box sizes, within the tracker's reach of 2, in pixels twice as wide as high;
+    // the same fractions of a picture of square pixels are a fall of 2.3 narrower boxes.
+    let id_after_a_fall = |par| {
+        let mut bench = Bench::new();
+        let at = |y| FrameFaces { par, ..one_face(0, (360, 576), BBox::new(0.4, y, 0.05, 0.08)) };
+        bench.push(at(0.3));
+        // Long enough later for the tracker to expect it anywhere near.
+        bench.frames = 20;
+        bench.push(at(0.417)).faces[0].track_id
+    };
+    assert_eq!(id_after_a_fall((32, 15)), 1);
+    assert_eq!(id_after_a_fall((1, 1)), 2);
+}
+
+#[test]
+fn a_status_that_somebody_gave_stays() {
+    let mut bench = Bench::new();
+    let mut known = face(0.3);
+    known.faces[0].status = Status::Known;
+    known.faces[0].name = Some("Ada".into());
+    let out = bench.push(known);
+    assert_eq!((only(&out).status, only(&out).name.as_deref()), (Status::Known, Some("Ada")));
+}
+
+#[test]
+fn faces_of_low_score_get_no_track() {
+    let mut bench = Bench::new();
+    let mut weak = face(0.3);
+    weak.faces[0].score = 0.3;
+    let out = bench.push(weak);
+    assert_eq!((only(&out).track_id, only(&out).status), (0, Status::Untracked));
+    assert_eq!(bench.stat("live-tracks"), 0);
+}
+
+#[test]
+fn a_track_lost_for_too_long_ends_and_is_summed_up() {
+    let mut bench = Bench::with(&[("max-lost-time", "200000000")]);
+    for _ in 0..5 {
+        bench.push(face(0.3));
+    }
+    let ended: Vec<(u64, Vec<u64>)> = (5..15)
+        .map(|n| (n, bench.push(nobody()).ended_tracks))
+        .filter(|(_, ended)| !ended.is_empty())
+        .collect();
+    // Last seen at 160 ms; 400 ms is the first frame more than 200 ms later.
+    assert_eq!(ended, [(10, vec![1])]);
+    assert_eq!(bench.summaries(), [(1, 0, 160, 5)]);
+    assert_eq!((bench.stat("ended-tracks"), bench.stat("live-tracks")), (1, 0));
+    assert_eq!(only(&bench.push(face(0.3))).track_id, 2);
+}
+
+#[test]
+fn a_track_that_was_never_confirmed_ends_without_a_message() {
+    let mut bench = Bench::new();
+    bench.push(nobody());
+    assert_eq!(only(&bench.push(face(0.3))).track_state, TrackState::Tentative);
+    assert_eq!(bench.push(nobody()).ended_tracks, [1]);
+    assert!(bench.summaries().is_empty());
+}
+
+#[test]
+fn a_flush_ends_tracks_and_ids_go_on() {
+    let mut bench = Bench::new();
+    bench.push(face(0.3));
+    bench.push(face(0.3));
+    assert!(bench.harness.push_event(gst::event::FlushStart::new()));
+    assert!(bench.harness.push_event(gst::event::FlushStop::new(true)));
+    let segment = gst::FormattedSegment::<gst::ClockTime>::new();
+    assert!(bench.harness.push_event(gst::event::Segment::new(&segment)));
+    bench.frames = 0;
+    let out = bench.push(face(0.3));
+    assert_eq!((only(&out).track_id, only(&out).first_seen_ns), (2, Some(0)));
+    assert_eq!(out.ended_tracks, [1]);
+    assert_eq!(bench.summaries(), [(1, 0, 40, 2)]);
+}
+
+#[test]
+fn a_new_stream_ends_tracks() {
+    let mut bench = Bench::new();
+    bench.push(face(0.3));
+    assert!(bench.harness.push_event(gst::event::StreamStart::new("another")));
+    assert_eq!(only(&bench.push(face(0.3))).track_id, 2);
+    assert_eq!(bench.summaries(), [(1, 0, 0, 1)]);
+}
+
+#[test]
+fn only_a_discontinuity_with_a_jump_ends_tracks() {
+    let mut bench = Bench::new();
+    let mut at = |ms, flags| {
+        let out = bench.push_at(Some(gst::ClockTime::from_mseconds(ms)), flags, face(0.3));
+        only(&out).track_id
+    };
+    let discont = gst::BufferFlags::DISCONT;
+    assert_eq!(at(0, discont), 1);
+    assert_eq!(at(40, discont), 1);
+    assert_eq!(at(900, discont), 1);
+    assert_eq!(at(60_000, discont), 2);
+    assert_eq!(at(30_000, discont), 3);
+}
+
+#[test]
+fn a_caps_change_keeps_tracks() {
+    let mut bench = Bench::new();
+    for n in 0..20u8 {
+        let x = 0.2 + 0.01 * f32::from(n);
+        let mut frame = face(x);
+        if n == 10 {
+            bench
+                .harness
+                .set_src_caps_str("video/x-raw,format=NV12,width=1280,height=720,framerate=25/1");
+        }
+        if n >= 10 {
+            (frame.width, frame.height) = (1280, 720);
+        }
+        let mut buffer = gst::Buffer::new();
+        frame.write(buffer.get_mut().unwrap());
+        buffer.get_mut().unwrap().set_pts(gst::ClockTime::from_mseconds(u64::from(n) * FRAME_MS));
+        let buffer = bench.push_buffer(buffer);
+        let out = FrameFaces::read(&buffer).unwrap().unwrap();
+        assert_eq!(only(&out).track_id, 1, "frame {n}");
+        let (width, height) = if n >= 10 { (1280.0, 720.0) } else { (640.0, 480.0) };
+        let (_, rect, params) = rois(&buffer).remove(0);
+        assert_eq!((rect.0, rect.1), ((x * width) as u32, (0.3 * height) as u32), "frame {n}");
+        assert_eq!(params, ["detection", "object_id"]);
+    }
+}
+
+#[test]
+fn the_end_of_the_stream_sums_up_and_comes_after_the_messages() {
+    let mut bench = Bench::new();
+    for _ in 0..3 {
+        bench.push(face(0.3));
+    }
+    assert!(bench.harness.push_event(gst::event::Eos::new()));
+    assert_eq!(bench.summaries(), [(1, 0, 80, 3)]);
+    let mut events = std::iter::from_fn(|| bench.harness.try_pull_event());
+    assert!(events.any(|e| e.type_() == gst::EventType::Eos));
+}
+
+#[test]
+fn stopping_and_starting_again_uses_no_id_twice() {
+    let mut bench = Bench::new();
+    bench.push(face(0.3));
+    let element = bench.harness.element().unwrap();
+    element.set_state(gst::State::Ready).unwrap();
+    assert_eq!(bench.summaries(), [(1, 0, 0, 1)]);
+    element.set_state(gst::State::Playing).unwrap();
+    bench.harness.push_event(gst::event::StreamStart::new("again"));
+    bench.harness.set_src_caps_str("video/x-raw,format=I420,width=640,height=480,framerate=25/1");
+    let segment = gst::FormattedSegment::<gst::ClockTime>::new();
+    bench.harness.push_event(gst::event::Segment::new(&segment));
+    assert_eq!(only(&bench.push(face(0.3))).track_id, 2);
+}
+
+#[test]
+fn buffers_without_pts_follow_the_frame_rate() {
+    let mut bench = Bench::with(&[("max-lost-time", "200000000")]);
+    let none = gst::BufferFlags::empty();
+    bench.push_at(None, none, face(0.3));
+    let mut frames = 0;
+    while bench.push_at(None, none, nobody()).ended_tracks.is_empty() {
+        frames += 1;
+        assert!(frames < 20);
+    }
+    assert_eq!(frames, 5);
+}
+
+#[test]
+fn a_malformed_meta_passes_unchanged_and_is_counted() {
+    let mut bench = Bench::new();
+    let mut buffer = gst::Buffer::new();
+    let b = buffer.get_mut().unwrap();
+    face(0.3).write(b);
+    let mut custom = gst::meta::CustomMeta::from_mut_buffer(b, META_NAME).unwrap();
+    custom.mut_structure().set("width", "wide");
+    let before = custom.structure().to_string();
+    let out = bench.push_buffer(buffer);
+    let after =
+        gst::meta::CustomMeta::from_buffer(&out, META_NAME).unwrap().structure().to_string();
+    assert_eq!(after, before);
+    assert_eq!((bench.stat("malformed-metas"), bench.stat("buffers")), (1, 1));
+    assert_eq!(only(&bench.push(face(0.3))).track_id, 1);
+}
+
+#[test]
+fn sixty_buffers_without_meta_give_one_warning_that_names_the_alias() {
+    let mut bench = Bench::new();
+    let mut push = |n: usize| {
+        for _ in 0..n {
+            bench.push_buffer(gst::Buffer::new());
+        }
+        bench.warnings()
+    };
+    assert!(push(59).is_empty());
+    let warnings = push(1);
+    assert_eq!(warnings.len(), 1);
+    let text = warnings[0].message();
+    assert!(text.contains("onnxfacedetect"), "{text}");
+    if let Some(owner) = gst::ElementFactory::find("facedetect").and_then(|f| f.plugin()) {
+        assert!(text.contains(&format!("plugin '{}'", owner.plugin_name())), "{text}");
+    }
+    assert!(warnings[0].matches(gst::StreamError::Failed));
+    assert!(push(200).is_empty());
+    assert_eq!(bench.stat("without-meta"), 260);
+}
+
+#[test]
+fn settings_that_cannot_work_fail_at_start() {
+    init();
+    let element =
+        gst::ElementFactory::make("facetrack").property("high-threshold", 0.9f32).build().unwrap();
+    let bus = gst::Bus::new();
+    element.set_bus(Some(&bus));
+    assert!(element.set_state(gst::State::Paused).is_err());
+    let message = bus.pop_filtered(&[gst::MessageType::Error]).unwrap();
+    let gst::MessageView::Error(error) = message.view() else { panic!("{message:?}") };
+    assert!(error.error().matches(gst::ResourceError::Settings));
+    assert!(error.error().message().contains("high_threshold"), "{}", error.error());
+    element.set_property("high-threshold", 0.5f32);
+    element.set_state(gst::State::Paused).unwrap();
+    element.set_state(gst::State::Null).unwrap();
+}
+
+#[test]
+fn settings_change_while_playing_and_refused_ones_leave_the_old() {
+    let mut bench = Bench::new();
+    assert_eq!(only(&bench.push(face(0.3))).track_id, 1);
+    let element = bench.harness.element().unwrap();
+    element.set_property("low-threshold", 0.8f32);
+    assert_eq!(only(&bench.push(face(0.3))).track_id, 1);
+    let warnings = bench.warnings();
+    assert_eq!(warnings.len(), 1);
+    assert!(warnings[0].matches(gst::ResourceError::Settings));
+    element.set_property("new-threshold", 1f32);
+    element.set_property("high-threshold", 0.95f32);
+    // 0.9 is now a low score: it continues the track, and opens none.
+    let mut two = face(0.3);
+    two.faces.push(Face { id: 1, bbox: BBox::new(0.7, 0.3, 0.15, 0.25), ..two.faces[0].clone() });
+    let out = bench.push(two);
+    assert_eq!([out.faces[0].track_id, out.faces[1].track_id], [1, 0]);
+    assert!(bench.warnings().is_empty());
+}
+
+#[test]
+fn a_buffer_held_elsewhere_is_not_changed_and_its_memory_is_shared() {
+    let mut bench = Bench::new();
+    let mut buffer = gst::Buffer::from_mut_slice(vec![9u8; 640 * 480 * 3 / 2]);
+    face(0.3).write(buffer.get_mut().unwrap());
+    let held = buffer.clone();
+    let out = bench.push_buffer(buffer);
+    assert_eq!(FrameFaces::read(&held).unwrap().unwrap(), face(0.3));
+    assert_eq!(only(&FrameFaces::read(&out).unwrap().unwrap()).track_id, 1);
+    let address = |b: &gst::Buffer| b.peek_memory(0).map_readable().unwrap().as_ptr();
+    assert_eq!(address(&held), address(&out));
+}
+
+#[test]
+fn what_downstream_accepts_is_offered_upstream() {
+    let mut bench = Bench::new();
+    bench.harness.add_propose_allocation_meta(gst_video::VideoMeta::meta_api(), None);
+    bench.push(face(0.3));
+    let caps: gst::Caps =
+        "video/x-raw,format=I420,width=640,height=480,framerate=25/1".parse().unwrap();
+    let mut query = gst::query::Allocation::new(Some(&caps), true);
+    let pad = bench.harness.element().unwrap().static_pad("sink").unwrap();
+    assert!(pad.query(&mut query));
+    assert!(query.find_allocation_meta::<gst_video::VideoMeta>().is_some());
+}
