@@ -12,6 +12,7 @@ use std::sync::LazyLock;
 use serde::{Deserialize, Serialize};
 
 pub use file::{FileState, check, is_lfs_pointer};
+pub(crate) use file::{hash_into, hex};
 pub use resolve::{Copy, SearchPath, data_dir, installed, resolve};
 
 use crate::onnx::{self, OnnxError};

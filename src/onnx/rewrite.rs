@@ -11,8 +11,8 @@ const INT64: i64 = 7;
 
 /// The file with the dimensions `free` of its one input made variable.
 ///
-/// - [`FreeDim::Size`]: height and width of the input; the shapes of the outputs and of the values
-///   in between are forgotten, so that the runtime infers them anew.
+/// - [`FreeDim::Size`]: height and width of the input; the lengths of all dimensions of the outputs
+///   and the shapes of the values in between are forgotten, so that the runtime infers them anew.
 /// - [`FreeDim::Batch`]: dimension 0 of the input and of every output. A constant `[1, …]` that a
 ///   `Reshape` takes as its shape becomes `[-1, …]`; a `-1` further on is filled in from the shape
 ///   of the output it makes.
@@ -171,7 +171,7 @@ impl<'a> Edits<'a> {
                     if super::value_info(value)?.name != self.input {
                         return Ok(false);
                     }
-                    edit_shape(value, |shape| self.input_shape(shape).map(Some))?
+                    edit_shape(value, |shape| self.input_shape(shape))?
                 }
                 number::GRAPH_OUTPUT => {
                     edit_shape(field.bytes("an output")?, |shape| self.output_shape(shape))?
@@ -195,11 +195,19 @@ impl<'a> Edits<'a> {
         with_symbols(shape, &symbols)
     }
 
-    fn output_shape(&self, shape: &[u8]) -> Result<Option<Vec<u8>>, OnnxError> {
-        if self.size {
-            return Ok(None);
+    fn output_shape(&self, shape: &[u8]) -> Result<Vec<u8>, OnnxError> {
+        if !self.size {
+            return with_symbols(shape, &[Some("batch")]);
         }
-        with_symbols(shape, &[Some("batch")]).map(Some)
+        // Which lengths follow from the size cannot be told here. Their number stays: the ONNX
+        // checker wants every output to have a shape.
+        rewrite(shape, |field, out| {
+            let is_dim = field.number == number::SHAPE_DIM;
+            if is_dim {
+                put_bytes(out, field.number, &[]);
+            }
+            Ok(is_dim)
+        })
     }
 }
 
@@ -372,10 +380,10 @@ fn constant_node(node: &[u8], values: &[i64]) -> Result<Vec<u8>, OnnxError> {
     })
 }
 
-/// `value` with the result of `edit` for its shape; `None` leaves the shape out.
+/// `value` with the result of `edit` for its shape.
 fn edit_shape(
     value: &[u8],
-    edit: impl Fn(&[u8]) -> Result<Option<Vec<u8>>, OnnxError>,
+    edit: impl Fn(&[u8]) -> Result<Vec<u8>, OnnxError>,
 ) -> Result<Vec<u8>, OnnxError> {
     rewrite(value, |field, out| {
         if field.number != number::VALUE_TYPE {
@@ -389,9 +397,7 @@ fn edit_shape(
                 if field.number != number::TENSOR_TYPE_SHAPE {
                     return Ok(false);
                 }
-                if let Some(shape) = edit(field.bytes("the shape of a value")?)? {
-                    put_bytes(out, field.number, &shape);
-                }
+                put_bytes(out, field.number, &edit(field.bytes("the shape of a value")?)?);
                 Ok(true)
             })?;
             put_bytes(out, field.number, &tensor);
