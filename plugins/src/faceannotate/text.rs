@@ -1,0 +1,194 @@
+//! What a label says. Names come from a gallery, that is, from outside: they are cleaned here.
+
+use face_core::identity::Status;
+
+use crate::meta::Face;
+
+/// Characters of a name that are drawn at most; what a line can hold is far less. Bounds the work
+/// of the text shaper.
+const MAX_CHARS: usize = 96;
+
+/// The two parts of a label: the name is shortened when there is no room, the detail never.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct LabelText {
+    pub(super) name: String,
+    pub(super) detail: String,
+}
+
+/// What a label shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct LabelParts {
+    pub(super) name: bool,
+    pub(super) similarity: Option<SimilarityFormat>,
+    pub(super) track_id: bool,
+}
+
+/// How a similarity is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
+#[repr(u32)]
+#[enum_type(name = "GstOnnxFaceAnnotateSimilarity")]
+pub enum SimilarityFormat {
+    /// As in the metadata and like the thresholds, with two digits.
+    #[default]
+    #[enum_value(name = "Cosine similarity with two digits: 0.62", nick = "decimal")]
+    Decimal = 0,
+    #[enum_value(name = "Cosine similarity in percent: 62 %", nick = "percent")]
+    Percent = 1,
+}
+
+impl LabelText {
+    /// The label of `face`, or `None` if there is nothing to say.
+    pub(super) fn of(face: &Face, parts: LabelParts) -> Option<LabelText> {
+        let name = if parts.name { name_or_status(face) } else { String::new() };
+        let mut detail = Vec::new();
+        if let Some(format) = parts.similarity
+            && person(face).is_some()
+            && let Some(similarity) = face.similarity.filter(|s| s.is_finite())
+        {
+            detail.push(format.text(similarity));
+        }
+        if parts.track_id && face.track_id != 0 {
+            detail.push(format!("#{}", face.track_id));
+        }
+        let text = LabelText { name, detail: detail.join("  ") };
+        (text != LabelText::default()).then_some(text)
+    }
+}
+
+impl SimilarityFormat {
+    fn text(self, similarity: f32) -> String {
+        let similarity = similarity.clamp(-1.0, 1.0);
+        match self {
+            SimilarityFormat::Decimal => format!("{similarity:.2}"),
+            SimilarityFormat::Percent => format!("{:.0} %", similarity * 100.0),
+        }
+    }
+}
+
+/// The name to show, if the face has one: an unknown face has none, even if the nearest person
+/// is in the metadata.
+fn person(face: &Face) -> Option<String> {
+    if !matches!(face.status, Status::Known | Status::Confirming | Status::Uncertain) {
+        return None;
+    }
+    let candidates = [&face.name, &face.person_id].into_iter().flatten();
+    candidates.map(|text| cleaned(text)).find(|text| !text.is_empty())
+}
+
+/// A name that is not certain carries a question mark; a face without a name shows its status.
+fn name_or_status(face: &Face) -> String {
+    if let Some(name) = person(face) {
+        return if face.status == Status::Known { name } else { format!("{name} ?") };
+    }
+    match face.status {
+        Status::Untracked => String::new(),
+        Status::Identifying | Status::Confirming => format!("{}…", face.status.as_str()),
+        Status::Filtered => {
+            let reason = cleaned(&face.filter);
+            if reason.is_empty() { face.status.as_str().to_owned() } else { reason }
+        }
+        Status::Known | Status::Unknown | Status::Uncertain | Status::Error => {
+            face.status.as_str().to_owned()
+        }
+    }
+}
+
+/// One line without control characters, invisible direction and format characters, or repeated
+/// spaces, and of bounded length. Joiners and variation selectors stay: scripts and emoji need
+/// them.
+fn cleaned(text: &str) -> String {
+    let mut line = String::new();
+    let mut count = 0;
+    for word in text.split(|c: char| c.is_whitespace() || c.is_control()) {
+        let mut first = true;
+        for c in word.chars().filter(|&c| !is_hidden(c)) {
+            let space = first && !line.is_empty();
+            count += 1 + usize::from(space);
+            if count > MAX_CHARS {
+                line.push('…');
+                return line;
+            }
+            if space {
+                line.push(' ');
+            }
+            first = false;
+            line.push(c);
+        }
+    }
+    line
+}
+
+/// Characters that can make a text look like another one and that no name needs: direction marks,
+/// overrides and isolates, invisible operators, annotations, tags, the byte-order mark, soft
+/// hyphens and non-characters.
+fn is_hidden(c: char) -> bool {
+    matches!(c,
+        '\u{00AD}' | '\u{034F}' | '\u{061C}' | '\u{115F}' | '\u{1160}' | '\u{180E}'
+        | '\u{200B}' | '\u{200E}' | '\u{200F}' | '\u{2028}'..='\u{202E}'
+        | '\u{2060}'..='\u{206F}' | '\u{3164}' | '\u{FEFF}' | '\u{FFA0}'
+        | '\u{FFF0}'..='\u{FFFB}' | '\u{E0000}'..='\u{E0FFF}')
+        || (c as u32) & 0xFFFE == 0xFFFE
+        || ('\u{FDD0}'..='\u{FDEF}').contains(&c)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: LabelParts =
+        LabelParts { name: true, similarity: Some(SimilarityFormat::Decimal), track_id: false };
+
+    fn face(status: Status, name: &str) -> Face {
+        let name = Some(name.to_owned()).filter(|n| !n.is_empty());
+        Face { status, name, similarity: Some(0.618), track_id: 12, ..Face::default() }
+    }
+
+    fn label(face: &Face, parts: LabelParts) -> (String, String) {
+        let text = LabelText::of(face, parts).unwrap_or_default();
+        (text.name, text.detail)
+    }
+
+    fn pair(a: &str, b: &str) -> (String, String) {
+        (a.to_owned(), b.to_owned())
+    }
+
+    #[test]
+    fn label_says_the_name_or_the_status() {
+        assert_eq!(label(&face(Status::Known, "Ada"), ALL), pair("Ada", "0.62"));
+        assert_eq!(label(&face(Status::Confirming, "Ada"), ALL), pair("Ada ?", "0.62"));
+        assert_eq!(label(&face(Status::Uncertain, ""), ALL), pair("uncertain", ""));
+        assert_eq!(label(&face(Status::Identifying, ""), ALL), pair("identifying…", ""));
+        // The nearest person of an unknown face is not its name.
+        assert_eq!(label(&face(Status::Unknown, "Ada"), ALL), pair("unknown", ""));
+        assert_eq!(label(&face(Status::Error, ""), ALL), pair("error", ""));
+        assert_eq!(LabelText::of(&face(Status::Untracked, ""), ALL), None);
+        let filtered = Face { filter: "too-small".into(), ..face(Status::Filtered, "") };
+        assert_eq!(label(&filtered, ALL), pair("too-small", ""));
+        let by_id = Face { person_id: Some("p7".into()), ..face(Status::Known, "\u{202E}") };
+        assert_eq!(label(&by_id, ALL), pair("p7", "0.62"));
+    }
+
+    #[test]
+    fn parts_are_shown_as_asked() {
+        let ada = face(Status::Known, "Ada");
+        let percent =
+            LabelParts { similarity: Some(SimilarityFormat::Percent), track_id: true, ..ALL };
+        assert_eq!(label(&ada, percent), pair("Ada", "62 %  #12"));
+        let nothing = LabelParts { name: false, similarity: None, track_id: false };
+        assert_eq!(LabelText::of(&ada, nothing), None);
+        let odd = Face { similarity: Some(f32::NAN), ..ada };
+        assert_eq!(label(&odd, ALL), pair("Ada", ""));
+    }
+
+    #[test]
+    fn names_are_one_clean_line() {
+        assert_eq!(cleaned("  Ada\n\tLove\u{0}lace \u{7} "), "Ada Love lace");
+        assert_eq!(cleaned("a\u{202E}b\u{2066}c\u{200F}\u{FEFF}d\u{E0041}"), "abcd");
+        assert_eq!(cleaned("<b>&amp;"), "<b>&amp;");
+        // Joiners stay: conjuncts of Devanagari and families of emoji are made with them.
+        assert_eq!(cleaned("क्\u{200D}ष 👩\u{200D}🚀"), "क्\u{200D}ष 👩\u{200D}🚀");
+        assert_eq!(cleaned(&"a".repeat(1000)).chars().count(), MAX_CHARS + 1);
+        assert!(cleaned(&"ab ".repeat(1000)).ends_with("b…"));
+        assert_eq!(cleaned("\u{202E}\u{0}"), "");
+    }
+}
