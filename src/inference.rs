@@ -25,7 +25,7 @@ use ort::value::TensorRef;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Decoder, ResolvedModel};
+use crate::model::{Decoder, ModelError, ResolvedModel};
 use crate::runtime;
 
 /// Where a model runs.
@@ -77,8 +77,8 @@ pub enum InferenceError {
     Runtime { tried: Vec<String> },
     #[error("start ONNX Runtime: {reason}")]
     Environment { reason: String },
-    #[error("read model '{}'", .path.display())]
-    ModelRead { path: PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    Model(#[from] ModelError),
     #[error("load model '{}': {reason}", .path.display())]
     ModelLoad { path: PathBuf, reason: String },
     #[error("model '{}' is not what its specification '{id}' says: {reason}", .path.display())]
@@ -253,15 +253,7 @@ impl Pool {
 
     fn build(model: &ResolvedModel, options: &PoolOptions) -> Result<Pool, InferenceError> {
         let runtime = runtime(options)?;
-        let bytes = std::fs::read(&model.path)
-            .map_err(|source| InferenceError::ModelRead { path: model.path.clone(), source })?;
-        let bytes = if model.spec.free.is_empty() {
-            bytes
-        } else {
-            crate::onnx::free_dims(&bytes, &model.spec.free).map_err(|e| {
-                InferenceError::ModelLoad { path: model.path.clone(), reason: e.to_string() }
-            })?
-        };
+        let bytes = model.load()?;
         let loader = Loader { model, bytes: &bytes, options, runtime };
         let (active, note, first) = loader.choose_provider()?;
         check_signature(model, &first)?;

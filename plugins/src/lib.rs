@@ -1,5 +1,6 @@
 //! GStreamer elements that find, follow, recognise and draw faces.
 
+pub mod faceannotate;
 pub mod facedetect;
 pub mod facerecognize;
 pub mod facetrack;
@@ -14,9 +15,10 @@ mod upstream_check;
 /// every program that loads the plugin.
 fn plugin_init(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     meta::register();
-    facedetect::register(Some(plugin))?;
+    facedetect::register(plugin)?;
     facetrack::register(plugin)?;
-    facerecognize::register(Some(plugin))?;
+    facerecognize::register(plugin)?;
+    faceannotate::register(Some(plugin))?;
     Ok(())
 }
 

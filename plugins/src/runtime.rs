@@ -177,9 +177,7 @@ pub(crate) fn start_error(error: &InferenceError) -> gst::ErrorMessage {
         InferenceError::Runtime { .. } | InferenceError::Environment { .. } => {
             gst::error_msg!(gst::LibraryError::Init, ("{text}"))
         }
-        InferenceError::ModelRead { .. } => {
-            gst::error_msg!(gst::ResourceError::OpenRead, ("{text}"))
-        }
+        InferenceError::Model(error) => model_error(error),
         InferenceError::ModelLoad { .. }
         | InferenceError::ModelKind { .. }
         | InferenceError::Provider { .. } => {

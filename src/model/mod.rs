@@ -195,7 +195,7 @@ pub enum ModelError {
     WrongTask { name: String, is: Task, wanted: Task },
     #[error("model '{name}' not found ({}); {}", listed(tried), advice(name))]
     NotFound { name: String, tried: Vec<String> },
-    #[error("cannot read model '{}': {source}", path.display())]
+    #[error("cannot read model '{}'", path.display())]
     Read { path: PathBuf, source: std::io::Error },
     #[error("model '{}' is {bytes} bytes long, more than the {limit} an ONNX file may have", path.display())]
     TooLarge { path: PathBuf, bytes: u64, limit: u64 },
@@ -211,7 +211,7 @@ pub enum ModelError {
         path.display()
     )]
     Checksum { path: PathBuf, expected: String, actual: String },
-    #[error("model '{}' is not a usable ONNX file: {source}", path.display())]
+    #[error("model '{}' is not a usable ONNX file", path.display())]
     Graph { path: PathBuf, source: OnnxError },
     #[error("model description '{}': {message}", path.display())]
     Description { path: PathBuf, message: String },

@@ -13,9 +13,9 @@ glib::wrapper! {
 
 /// Registers the element under both names: OpenCV's plugin has a `facedetect` of its own, and in a
 /// fresh registry that one wins.
-pub(crate) fn register(plugin: Option<&gst::Plugin>) -> Result<(), glib::BoolError> {
+pub(crate) fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     for name in ["onnxfacedetect", "facedetect"] {
-        gst::Element::register(plugin, name, gst::Rank::NONE, FaceDetect::static_type())?;
+        gst::Element::register(Some(plugin), name, gst::Rank::NONE, FaceDetect::static_type())?;
     }
     Ok(())
 }

@@ -12,7 +12,7 @@ glib::wrapper! {
         @extends gst_base::BaseTransform, gst::Element, gst::Object;
 }
 
-pub(crate) fn register(plugin: Option<&gst::Plugin>) -> Result<(), glib::BoolError> {
+pub(crate) fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     let type_ = FaceRecognize::static_type();
-    gst::Element::register(plugin, "facerecognize", gst::Rank::NONE, type_)
+    gst::Element::register(Some(plugin), "facerecognize", gst::Rank::NONE, type_)
 }
