@@ -13,6 +13,10 @@ onnxruntime_version=1.31.1
 onnxruntime_dir=$data_dir/onnxruntime
 onnxruntime_library=$onnxruntime_dir/libonnxruntime.so.$onnxruntime_version
 
+test_python_dir=$data_dir/test-python
+test_python=$test_python_dir/bin/python3
+reference_packages=("opencv-python-headless==5.0.0.93" "onnxruntime==$onnxruntime_version" numpy)
+
 # Models and media of a development checkout lie beside it; a user has neither.
 shared_models=$root/../shared/models
 shared_media=$root/../shared/media

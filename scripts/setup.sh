@@ -3,7 +3,8 @@
 #
 # usage: scripts/setup.sh [--tests]
 #
-#   --tests   also what only the tests need: cargo-nextest, OpenCV's GStreamer plugin, an RTSP server, PyGObject
+#   --tests   also what only the tests need: cargo-nextest, OpenCV's GStreamer plugin, an RTSP server, PyGObject, and
+#             OpenCV and ONNX Runtime for Python (in an environment of their own) to compare results with
 #   --help    this text
 #
 # It checks for Rust and installs what is missing of: Debian packages (as root or with sudo), ONNX Runtime from its
@@ -32,7 +33,7 @@ setup_packages=(python3 python3-pip unzip curl)
 test_packages=(
   gstreamer1.0-opencv # registers a facedetect of its own: the tests prove that ours is still found
   libgstrtspserver-1.0-dev gir1.2-gst-rtsp-server-1.0 gir1.2-gstreamer-1.0 gir1.2-gst-plugins-base-1.0
-  python3-gi python3-gst-1.0 meson ninja-build
+  python3-gi python3-gst-1.0 python3-venv meson ninja-build
 )
 
 with_tests=no
@@ -167,6 +168,25 @@ install_runtime() {
   "$python" "$root/scripts/note-runtime.py" "$config_file" "$onnxruntime_dir" | sed 's/^/   /'
 }
 
+# What tests/reference compares with. Made aside and renamed, so that an interrupted run leaves none.
+install_reference() {
+  step "Reference for the tests"
+  if "$test_python" -c 'import cv2, numpy, onnxruntime' >/dev/null 2>&1; then
+    say "$test_python"
+    return
+  fi
+  say "installing ${reference_packages[*]}"
+  rm -rf "$test_python_dir" "$test_python_dir.new"
+  mkdir -p "$data_dir"
+  "$python" -m venv "$test_python_dir.new"
+  "$test_python_dir.new/bin/python3" -m pip install --quiet --disable-pip-version-check --timeout 60 \
+    --only-binary=:all: "${reference_packages[@]}" </dev/null ||
+    die "could not install ${reference_packages[*]} with pip" "check the network and pip's settings"
+  mv -T "$test_python_dir.new" "$test_python_dir"
+  "$test_python" -c 'import cv2, numpy, onnxruntime' || die "OpenCV for Python does not load on this system"
+  say "$test_python"
+}
+
 install_models() {
   step "Models"
   export_runtime
@@ -191,5 +211,6 @@ check_rust
 install_packages
 [ $with_tests = no ] || install_nextest
 install_runtime
+[ $with_tests = no ] || install_reference
 install_models
 step "Ready"

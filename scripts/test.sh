@@ -7,7 +7,8 @@
 # cargo-deny is installed), documentation tests, tests. A stage that fails does not keep the later ones from running,
 # except a build that fails. The seconds of every stage come at the end, then the summary line of cargo-nextest.
 #
-# Environment: GST_FACE_MODEL_PATH (models), GST_FACE_TEST_MEDIA (pictures and clips), GST_FACE_ORT_PATH (ONNX Runtime).
+# Environment: GST_FACE_MODEL_PATH (models), GST_FACE_TEST_MEDIA (pictures and clips), GST_FACE_ORT_PATH (ONNX
+# Runtime), GST_FACE_TEST_PYTHON (a Python with OpenCV and ONNX Runtime to compare with).
 # Tests whose models or media are missing say that they are skipped.
 set -euo pipefail
 # shellcheck source=scripts/environment.sh
@@ -68,6 +69,9 @@ export_runtime
 if [ -z "${GST_FACE_TEST_MEDIA:-}" ] && [ -d "$shared_media" ]; then
   GST_FACE_TEST_MEDIA=$(cd "$shared_media" && pwd)
   export GST_FACE_TEST_MEDIA
+fi
+if [ -z "${GST_FACE_TEST_PYTHON:-}" ] && [ -x "$test_python" ]; then
+  export GST_FACE_TEST_PYTHON=$test_python
 fi
 # A registry of its own: the tests neither see nor change what the user's GStreamer remembers of plugins.
 export GST_REGISTRY=$scratch/registry.bin

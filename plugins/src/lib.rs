@@ -18,7 +18,7 @@ fn plugin_init(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     facedetect::register(plugin)?;
     facetrack::register(plugin)?;
     facerecognize::register(plugin)?;
-    faceannotate::register(Some(plugin))?;
+    faceannotate::register(plugin)?;
     Ok(())
 }
 

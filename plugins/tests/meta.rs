@@ -66,6 +66,18 @@ fn writing_again_replaces() {
 }
 
 #[test]
+fn a_nul_inside_a_name_is_replaced() {
+    init();
+    let mut faces = full(1, 640, 480);
+    faces.faces[0].name = Some("Zo\0ë".into());
+    faces.faces[0].zones = vec!["\0".into()];
+    faces.detector = "a\0".into();
+    let back = read(&written(&faces)).unwrap();
+    assert_eq!(back.faces[0].name.as_deref(), Some("Zo\u{FFFD}ë"));
+    assert_eq!((&*back.faces[0].zones[0], &*back.detector), ("\u{FFFD}", "a\u{FFFD}"));
+}
+
+#[test]
 fn registering_twice_is_fine() {
     init();
     meta::register();

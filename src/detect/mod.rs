@@ -68,7 +68,7 @@ impl DetectOptions {
 pub enum DetectError {
     #[error(transparent)]
     Inference(#[from] InferenceError),
-    #[error("decode the outputs of model '{model}': {source}")]
+    #[error("decode the outputs of model '{model}'")]
     Decode { model: String, source: DecodeError },
 }
 

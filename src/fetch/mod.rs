@@ -88,7 +88,7 @@ pub enum FetchError {
     Size { url: String, expected: u64, actual: u64 },
     #[error("'{url}' has the sha256 {actual}, expected {expected}: the download was deleted")]
     Checksum { url: String, expected: String, actual: String },
-    #[error("cannot write '{}': {source}", path.display())]
+    #[error("cannot write '{}'", path.display())]
     Io { path: PathBuf, source: io::Error },
     #[error("cancelled; the next fetch goes on from here")]
     Cancelled,

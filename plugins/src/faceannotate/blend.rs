@@ -2,8 +2,9 @@
 //!
 //! `gst_video_overlay_composition_blend()` knows all our formats, but it unpacks and packs the
 //! whole width of the picture for every row of every rectangle, takes BT.601 limited range for
-//! granted, and drops the chroma of lines that start on an odd row. Here the cost is the area of
-//! the sprites, and matrix and range are those of the caps.
+//! granted, drops the chroma of lines that start on an odd row and, in 1.22, takes the padding of
+//! RGBx for an alpha. Here the cost is the area of the sprites, and matrix and range are those of
+//! the caps.
 
 use gst_video::prelude::*;
 

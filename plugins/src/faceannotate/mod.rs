@@ -59,6 +59,11 @@ glib::wrapper! {
 ///
 /// # Errors
 /// If GStreamer refuses the registration.
-pub fn register(plugin: Option<&gst::Plugin>) -> Result<(), glib::BoolError> {
-    gst::Element::register(plugin, "faceannotate", gst::Rank::NONE, FaceAnnotate::static_type())
+pub(crate) fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
+    gst::Element::register(
+        Some(plugin),
+        "faceannotate",
+        gst::Rank::NONE,
+        FaceAnnotate::static_type(),
+    )
 }

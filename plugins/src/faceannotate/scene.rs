@@ -59,7 +59,7 @@ impl Drawing {
     }
 
     /// The sprites for a frame, in the order in which to draw them: labels lie over all boxes.
-    /// The second part is the number of labels that could not be painted, with the last error.
+    /// A label that cannot be painted is left out; the error of the last one is returned too.
     pub(super) fn sprites(
         &mut self,
         faces: &FrameFaces,

@@ -230,12 +230,12 @@ impl FaceRecognize {
                 .field("event-id", &news.event.id);
             if let Some(person) = &news.person {
                 s = s
-                    .field("person-id", &*person.person_id)
-                    .field("name", &*person.name)
+                    .field("person-id", meta::text(&person.person_id))
+                    .field("name", meta::text(&person.name))
                     .field("similarity", f64::from(person.similarity));
             }
             if let Some(previous) = &news.previous {
-                s = s.field("previous-name", &*previous.name);
+                s = s.field("previous-name", meta::text(&previous.name));
             }
             if let Some(time) = news.event.running_time_ns {
                 s = s.field("running-time", time);
@@ -330,7 +330,7 @@ impl ObjectImpl for FaceRecognize {
                         let answer = gst::Structure::builder("enroll").field("ok", result.is_ok());
                         let (person_id, reason) = match result {
                             Ok(person_id) => (person_id, String::new()),
-                            Err(reason) => (String::new(), reason),
+                            Err(reason) => (String::new(), meta::text(&reason)),
                         };
                         let answer = answer.field("person-id", person_id).field("reason", reason);
                         Some(answer.build().to_value())

@@ -17,6 +17,7 @@ pub use coords::Mapping;
 pub use fields::{Field, Kind, Level, fields, markdown_table};
 pub use read::{MetaError, update};
 pub use roi::{ROI_TYPE, write_mapped_rois, write_rois};
+pub(crate) use write::text;
 
 /// Name of the meta.
 pub const META_NAME: &str = "GstFaceMeta";

@@ -61,7 +61,7 @@ fn add_roi(buffer: &mut gst::BufferRef, face: &Face, detector: &str, mapping: &M
             .field("x_max", f64::from(clipped.x + clipped.w) / fw)
             .field("y_max", f64::from(clipped.y + clipped.h) / fh)
             .field("rotation", 0f64)
-            .field("model_name", detector)
+            .field("model_name", super::text(detector))
             .field("layer_name", "")
             .build(),
     );

@@ -44,7 +44,7 @@ impl FrameFaces {
         let (n, d) = self.par;
         let par = if n > 0 && d > 0 { gst::Fraction::new(n, d) } else { gst::Fraction::new(1, 1) };
         set(s, &frame::PAR, par);
-        set(s, &frame::DETECTOR, self.detector.as_str());
+        set(s, &frame::DETECTOR, text(&self.detector));
         set(s, &frame::FACES, structures(&self.faces, |f| f.to_structure(unknown)));
         if !self.events.is_empty() {
             set(s, &frame::EVENTS, structures(&self.events, |e| e.to_structure(unknown)));
@@ -91,15 +91,15 @@ impl Face {
         set(s, &face::TRACK_STATE, self.track_state.as_str());
         set_opt(s, &face::FIRST_SEEN, self.first_seen_ns);
         if !self.zones.is_empty() {
-            set(s, &face::ZONES, gst::Array::new(self.zones.iter().map(String::as_str)));
+            set(s, &face::ZONES, gst::Array::new(self.zones.iter().map(|z| text(z))));
         }
     }
 
     fn fill_identity(&self, s: &mut gst::StructureRef) {
         set(s, &face::STATUS, self.status.as_str());
-        set(s, &face::FILTER, self.filter.as_str());
-        set_opt(s, &face::PERSON_ID, self.person_id.as_deref());
-        set_opt(s, &face::NAME, self.name.as_deref());
+        set(s, &face::FILTER, text(&self.filter));
+        set_opt(s, &face::PERSON_ID, self.person_id.as_deref().map(text));
+        set_opt(s, &face::NAME, self.name.as_deref().map(text));
         set_opt(s, &face::SIMILARITY, self.similarity.map(f64::from));
         set_opt(s, &face::MARGIN, self.margin.map(f64::from));
         if !self.top_k.is_empty() {
@@ -107,21 +107,21 @@ impl Face {
         }
         set(s, &face::CONFIRMED, self.confirmed);
         set_opt(s, &face::EMBEDDING, self.embedding.as_deref().map(glib::Bytes::from));
-        set_opt(s, &face::FINGERPRINT, self.fingerprint.as_deref());
+        set_opt(s, &face::FINGERPRINT, self.fingerprint.as_deref().map(text));
     }
 }
 
 impl Event {
     fn to_structure(&self, unknown: &Unknown) -> gst::Structure {
         let mut s = gst::Structure::new_empty(Level::Event.structure_name());
-        set(&mut s, &event::ID, self.id.as_str());
-        set(&mut s, &event::KIND, self.kind.as_str());
+        set(&mut s, &event::ID, text(&self.id));
+        set(&mut s, &event::KIND, text(&self.kind));
         set(&mut s, &event::TRACK_ID, self.track_id);
-        set_opt(&mut s, &event::PERSON_ID, self.person_id.as_deref());
-        set_opt(&mut s, &event::NAME, self.name.as_deref());
+        set_opt(&mut s, &event::PERSON_ID, self.person_id.as_deref().map(text));
+        set_opt(&mut s, &event::NAME, self.name.as_deref().map(text));
         set_opt(&mut s, &event::SIMILARITY, self.similarity.map(f64::from));
         set_opt(&mut s, &event::RUNNING_TIME, self.running_time_ns);
-        set_opt(&mut s, &event::UTC, self.utc.as_deref());
+        set_opt(&mut s, &event::UTC, self.utc.as_deref().map(text));
         unknown.restore_event(&self.id, &mut s);
         s
     }
@@ -130,8 +130,8 @@ impl Event {
 impl Candidate {
     fn to_structure(&self) -> gst::Structure {
         let mut s = gst::Structure::new_empty(Level::Candidate.structure_name());
-        set(&mut s, &candidate::PERSON_ID, self.person_id.as_str());
-        set(&mut s, &candidate::NAME, self.name.as_str());
+        set(&mut s, &candidate::PERSON_ID, text(&self.person_id));
+        set(&mut s, &candidate::NAME, text(&self.name));
         set(&mut s, &candidate::SIMILARITY, f64::from(self.similarity));
         s
     }
@@ -140,11 +140,16 @@ impl Candidate {
 impl Attribute {
     fn to_structure(&self) -> gst::Structure {
         let mut s = gst::Structure::new_empty(Level::Attribute.structure_name());
-        set(&mut s, &attribute::NAME, self.name.as_str());
-        set(&mut s, &attribute::LABEL, self.label.as_str());
+        set(&mut s, &attribute::NAME, text(&self.name));
+        set(&mut s, &attribute::LABEL, text(&self.label));
         set_opt(&mut s, &attribute::CONFIDENCE, self.confidence.map(f64::from));
         s
     }
+}
+
+/// A string as GLib can hold it: what is from outside may have a NUL inside, which ends a C string.
+pub(crate) fn text(s: &str) -> String {
+    s.replace('\0', "\u{FFFD}")
 }
 
 fn set(s: &mut gst::StructureRef, field: &Field, value: impl Into<glib::Value> + Send) {
