@@ -170,6 +170,9 @@ pub fn runtime_path(options: &PoolOptions) -> Result<PathBuf, InferenceError> {
     Ok(runtime(options)?.path.clone())
 }
 
+/// Minor version of the oldest ONNX Runtime 1.x that is accepted.
+pub const OLDEST_RUNTIME: u32 = ort::MINOR_VERSION;
+
 /// What ONNX Runtime says of its own build, after [`runtime_path`] succeeded.
 pub fn runtime_build_info() -> Option<&'static str> {
     ENVIRONMENT.get().map(|_| ort::info())

@@ -13,8 +13,11 @@ pub mod identity;
 pub mod inference;
 pub mod model;
 pub mod onnx;
+pub mod picture;
 pub mod preprocess;
-mod runtime;
+pub mod recognizer;
 pub mod track;
 
 pub use runtime::user_settings_path;
+
+mod runtime;

@@ -1,56 +1,57 @@
-//! `facectl`: enrol, recognise and analyse faces, manage galleries and models.
+//! facectl: enrol, recognise and compare faces, and look after galleries and models.
 
+mod doctor;
+mod enroll;
 mod models;
+mod options;
+mod output;
+mod recognize;
+mod verify;
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Enrol, recognise and analyse faces, manage galleries and models.
+/// Enrol, recognise and compare faces; look after galleries and models
 #[derive(Debug, Parser)]
-#[command(name = "facectl", version, arg_required_else_help = true)]
-#[command(after_help = "Exit codes: 0 done, 1 a problem was found, 2 wrong usage.")]
-struct Cli {
+#[command(name = "facectl", version, arg_required_else_help = true, after_help = AFTER_HELP)]
+struct Arguments {
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// List, fetch, locate and verify models.
+    Enroll(enroll::Arguments),
+    Recognize(recognize::Arguments),
+    Verify(verify::Arguments),
+    Doctor(doctor::Arguments),
     Models(models::Args),
 }
 
+const AFTER_HELP: &str = "\
+Exit status:
+  0  everything went well (verify: the same person)
+  1  some input could not be used, or something is wrong (verify: different people)
+  2  the command could not be carried out: wrong arguments, or a model, a gallery or ONNX Runtime
+     cannot be used";
+
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let result = match cli.command {
-        Command::Models(args) => models::run(args),
+    let result = match Arguments::parse().command {
+        Command::Enroll(arguments) => enroll::run(&arguments).map(ExitCode::from),
+        Command::Recognize(arguments) => recognize::run(&arguments).map(ExitCode::from),
+        Command::Verify(arguments) => verify::run(&arguments).map(ExitCode::from),
+        Command::Doctor(arguments) => doctor::run(&arguments).map(ExitCode::from),
+        Command::Models(arguments) => models::run(arguments),
     };
-    match result {
-        Ok(code) => code,
-        // Whoever read the output has seen enough, as `head` does.
-        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
-        Err(error) => {
-            report(&error);
-            ExitCode::from(1)
-        }
+    result.unwrap_or_else(|error| output::failed(&error).into())
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn arguments_fit_together() {
+        use clap::CommandFactory;
+        super::Arguments::command().debug_assert();
     }
-}
-
-/// Tells of an error: the one place that does.
-fn report(error: &anyhow::Error) {
-    note(format_args!("facectl: error: {error:#}"));
-}
-
-/// Prints a line beside the output proper. A closed standard error is no reason to fail.
-fn note(line: impl std::fmt::Display) {
-    let _ = writeln!(io::stderr(), "{line}");
-}
-
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error
-        .chain()
-        .filter_map(|cause| cause.downcast_ref::<io::Error>())
-        .any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
 }

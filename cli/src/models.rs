@@ -268,7 +268,7 @@ fn fetch_all(args: &FetchArgs) -> anyhow::Result<ExitCode> {
             // The other models are fetched nevertheless.
             Err(error) => {
                 failed += 1;
-                crate::report(&error);
+                crate::output::report(error.as_ref());
             }
         }
     }
@@ -291,7 +291,7 @@ fn chosen(args: &FetchArgs) -> Vec<&'static ModelSpec> {
         } else {
             return true;
         };
-        crate::note(format_args!("{}: skipped, {skipped}", spec.id));
+        crate::output::note(format_args!("{}: skipped, {skipped}", spec.id));
         false
     };
     model::registry().iter().filter(wanted).collect()
@@ -310,12 +310,12 @@ fn fetch_one(
         && let Some(copy) =
             search.copies(spec).into_iter().find(|copy| copy.state == FileState::Intact)
     {
-        crate::note(format_args!("{}: already installed", spec.id));
+        crate::output::note(format_args!("{}: already installed", spec.id));
         return Ok(copy.path);
     }
     let uses = if spec.commercial { "" } else { ", not for commercial use" };
     let verified = address(spec.file.url.as_deref(), spec.file.url_verified);
-    crate::note(format_args!(
+    crate::output::note(format_args!(
         "{}: {}, licence {}{uses}; trained on {}; {verified}",
         spec.id,
         size(spec.file.bytes),
@@ -332,13 +332,13 @@ fn fetch_one(
         FetchError::NonCommercial { .. } => anyhow!("{error} (--accept-non-commercial)"),
         error => error.into(),
     })?;
-    crate::note(format_args!(
+    crate::output::note(format_args!(
         "{}: {}, checksum right",
         spec.id,
         if fetched.downloaded { "fetched" } else { "already there" },
     ));
     if !search.folders().iter().any(|searched| searched == folder) {
-        crate::note(format_args!(
+        crate::output::note(format_args!(
             "{}: '{}' is not searched for models: add it to {PATH_VARIABLE}",
             spec.id,
             folder.display(),

@@ -1,0 +1,294 @@
+//! `facectl enroll`: from pictures to people of a gallery.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use face_core::gallery::{Access, Gallery, GalleryError, NewSample};
+use face_core::picture::{FILE_ENDINGS, Picture};
+use face_core::recognizer::{Recognizer, Rejection, SampleError, SampleRules, in_order};
+use serde::Serialize;
+
+use crate::options::ModelOptions;
+use crate::output::{self, Exit, printable};
+
+/// Enrol people from pictures
+///
+/// Of each picture the largest face that is good enough is stored under the name: at least 48
+/// pixels wide and found with a score of at least .7. A picture whose second face has 60 % of its
+/// area or more is rejected, because it is not clear who is meant (see --largest).
+///
+/// Prints a verdict per picture: enrolled, duplicate (the very same face was there already), or
+/// rejected with the reason. Every picture is stored by itself: what was enrolled before an
+/// interruption stays, and enrolling again goes on from there.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Exit status: 0 if every picture could be read and at least one is in the gallery now, 1 if not, 2 \
+if the command could not be carried out.")]
+pub(crate) struct Arguments {
+    /// Gallery file; made, readable by you only, if there is none
+    #[arg(long, short, value_name = "FILE")]
+    gallery: PathBuf,
+    /// Whose pictures these are. Without it, give folders with one sub-folder of pictures per
+    /// person, named after them
+    #[arg(long, short)]
+    name: Option<String>,
+    /// Take the largest face even if another is nearly as large
+    #[arg(long)]
+    largest: bool,
+    /// Print one JSON object per picture: file, name, verdict, reason, detail, person_id
+    #[arg(long)]
+    json: bool,
+    /// Pictures (JPEG, PNG, BMP, WebP); without --name: folders of the form DIR/NAME/PICTURE
+    #[arg(required = true, value_name = "PICTURE|DIR")]
+    paths: Vec<PathBuf>,
+    #[command(flatten)]
+    models: ModelOptions,
+}
+
+/// A picture and whose it is.
+struct Candidate {
+    name: String,
+    path: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Outcome {
+    Enrolled,
+    Duplicate,
+    Rejected,
+}
+
+impl Outcome {
+    fn as_str(self) -> &'static str {
+        match self {
+            Outcome::Enrolled => "enrolled",
+            Outcome::Duplicate => "duplicate",
+            Outcome::Rejected => "rejected",
+        }
+    }
+}
+
+/// What became of a picture.
+#[derive(Debug, Serialize)]
+struct Verdict {
+    file: String,
+    name: String,
+    verdict: Outcome,
+    /// In one word, for machines.
+    reason: Option<&'static str>,
+    /// The same for people.
+    detail: Option<String>,
+    person_id: Option<String>,
+}
+
+#[derive(Debug, Default)]
+struct Totals {
+    pictures: usize,
+    enrolled: usize,
+    duplicates: usize,
+    unreadable: usize,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
+    let candidates = match &arguments.name {
+        Some(name) => named_candidates(name, &arguments.paths)?,
+        None => folder_candidates(&arguments.paths)?,
+    };
+    let mut recognizers = arguments.models.recognizers(candidates.len())?;
+    let fingerprint = recognizers[0].fingerprint().clone();
+    let gallery = Gallery::open(&arguments.gallery, &fingerprint, Access::Create)?;
+    let rules = SampleRules { largest: arguments.largest, ..SampleRules::ENROLMENT };
+    let bar = output::progress(candidates.len());
+    let mut totals = Totals::default();
+    let work = |recognizer: &mut Recognizer, candidate: Candidate| {
+        let sample = sample(recognizer, &candidate, &rules);
+        (candidate, sample)
+    };
+    let result = in_order(&mut recognizers, candidates, work, |(candidate, sample)| {
+        let verdict = store(&gallery, candidate, sample, arguments.name.is_some())?;
+        totals.count(&verdict);
+        bar.suspend(|| verdict.print(arguments.json))?;
+        bar.inc(1);
+        anyhow::Ok(())
+    });
+    bar.finish_and_clear();
+    result?;
+    let summary = totals.summary(&gallery);
+    if arguments.json {
+        // Standard output is for the machine.
+        output::note(summary);
+    } else {
+        output::line(&summary)?;
+    }
+    Ok(totals.exit())
+}
+
+fn named_candidates(name: &str, paths: &[PathBuf]) -> anyhow::Result<Vec<Candidate>> {
+    if let Some(folder) = paths.iter().find(|p| p.is_dir()) {
+        bail!(
+            "'{}' is a folder: give the pictures of '{name}' one by one, or leave --name away for \
+             folders of the form DIR/NAME/PICTURE",
+            folder.display()
+        );
+    }
+    let candidate = |path: &PathBuf| Candidate { name: name.to_owned(), path: path.clone() };
+    Ok(paths.iter().map(candidate).collect())
+}
+
+/// The pictures of DIR/NAME/PICTURE, sorted, hidden files and folders left out.
+fn folder_candidates(paths: &[PathBuf]) -> anyhow::Result<Vec<Candidate>> {
+    let mut candidates = Vec::new();
+    for folder in paths {
+        if !folder.is_dir() {
+            bail!(
+                "'{}' is not a folder: say whose picture it is with --name NAME, or give a folder \
+                 of the form DIR/NAME/PICTURE",
+                folder.display()
+            );
+        }
+        let before = candidates.len();
+        for person in entries(folder)?.into_iter().filter(|p| p.is_dir()) {
+            let name = person.file_name().and_then(OsStr::to_str);
+            let name = name.with_context(|| {
+                format!("the name of folder '{}' is not UTF-8: rename it", person.display())
+            })?;
+            let pictures = entries(&person)?.into_iter().filter(|p| is_picture(p));
+            candidates.extend(pictures.map(|path| Candidate { name: name.to_owned(), path }));
+        }
+        if candidates.len() == before {
+            bail!(
+                "no pictures in '{}': one sub-folder per person is expected, named after them, \
+                 with pictures ending in {}",
+                folder.display(),
+                FILE_ENDINGS.join(", ")
+            );
+        }
+    }
+    Ok(candidates)
+}
+
+fn entries(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let read = || -> std::io::Result<Vec<PathBuf>> {
+        std::fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect()
+    };
+    let mut paths = read().with_context(|| format!("read folder '{}'", folder.display()))?;
+    let hidden =
+        |p: &PathBuf| p.file_name().is_some_and(|n| n.as_encoded_bytes().first() == Some(&b'.'));
+    paths.retain(|p| !hidden(p));
+    paths.sort();
+    Ok(paths)
+}
+
+fn is_picture(path: &Path) -> bool {
+    let ending = path.extension().and_then(OsStr::to_str).unwrap_or_default();
+    FILE_ENDINGS.iter().any(|known| ending.eq_ignore_ascii_case(known)) && path.is_file()
+}
+
+fn sample(
+    recognizer: &mut Recognizer,
+    candidate: &Candidate,
+    rules: &SampleRules,
+) -> Result<NewSample, SampleError> {
+    let picture = Picture::open(&candidate.path).map_err(Rejection::Unreadable)?;
+    let sample = recognizer.sample(&picture.view(), rules)?;
+    let crop_png = sample.crop.to_png().map_err(Rejection::Unreadable)?;
+    Ok(NewSample {
+        embedding: sample.embedding,
+        crop_png: Some(crop_png),
+        source: candidate.path.display().to_string(),
+    })
+}
+
+/// Puts a sample into the gallery. A refused name ends the command if it was given for all
+/// pictures, and costs the pictures of its folder otherwise.
+fn store(
+    gallery: &Gallery,
+    candidate: Candidate,
+    sample: Result<NewSample, SampleError>,
+    one_name: bool,
+) -> anyhow::Result<Verdict> {
+    let mut verdict = Verdict {
+        file: candidate.path.display().to_string(),
+        name: candidate.name,
+        verdict: Outcome::Rejected,
+        reason: None,
+        detail: None,
+        person_id: None,
+    };
+    let sample = match sample {
+        Ok(sample) => sample,
+        Err(SampleError::Rejected(rejection)) => {
+            verdict.reason = Some(rejection.reason());
+            verdict.detail = Some(output::with_causes(&rejection));
+            return Ok(verdict);
+        }
+        Err(SampleError::Failed(error)) => {
+            return Err(error).with_context(|| format!("look at '{}'", verdict.file));
+        }
+    };
+    match gallery.enroll(&verdict.name, &[sample]) {
+        Ok(enrolled) => {
+            let new = enrolled.added > 0;
+            verdict.verdict = if new { Outcome::Enrolled } else { Outcome::Duplicate };
+            verdict.person_id = Some(enrolled.person_id);
+        }
+        Err(error @ GalleryError::Name { .. }) if !one_name => {
+            verdict.reason = Some("refused-name");
+            verdict.detail = Some(error.to_string());
+        }
+        Err(error) => return Err(error.into()),
+    }
+    Ok(verdict)
+}
+
+impl Verdict {
+    fn print(&self, as_json: bool) -> anyhow::Result<()> {
+        if as_json {
+            return output::json(self);
+        }
+        let mut text = format!("{:<9}  {}", self.verdict.as_str(), self.file);
+        match (self.reason, &self.detail) {
+            (Some(reason), Some(detail)) => text += &format!("  {reason}: {detail}"),
+            _ => text += &format!("  as {}", self.name),
+        }
+        output::line(&printable(&text))
+    }
+}
+
+impl Totals {
+    fn count(&mut self, verdict: &Verdict) {
+        self.pictures += 1;
+        match verdict.verdict {
+            Outcome::Enrolled => self.enrolled += 1,
+            Outcome::Duplicate => self.duplicates += 1,
+            Outcome::Rejected if verdict.reason == Some("unreadable") => self.unreadable += 1,
+            Outcome::Rejected => {}
+        }
+    }
+
+    fn summary(&self, gallery: &Gallery) -> String {
+        let Self { pictures, enrolled, duplicates, unreadable } = self;
+        let rejected = pictures - enrolled - duplicates;
+        let mut text = format!("{enrolled} of {pictures} pictures enrolled");
+        if *duplicates > 0 {
+            text += &format!(", {duplicates} enrolled before");
+        }
+        if rejected > 0 {
+            text += &format!(", {rejected} rejected");
+        }
+        if *unreadable > 0 {
+            text += &format!(" ({unreadable} of them unreadable)");
+        }
+        let snapshot = gallery.snapshot();
+        let (people, samples) = (snapshot.people().len(), snapshot.samples());
+        let gallery = printable(&gallery.path().display().to_string());
+        text + &format!("; '{gallery}' has {people} people with {samples} pictures")
+    }
+
+    fn exit(&self) -> Exit {
+        let some = self.enrolled + self.duplicates > 0;
+        if some && self.unreadable == 0 { Exit::Success } else { Exit::Negative }
+    }
+}
