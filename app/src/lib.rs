@@ -1,1 +1,24 @@
-//! skeleton
+//! Ready pipelines of the face elements: analyse a video file, make an annotated copy of it, enrol
+//! the people of a video.
+//!
+//! The elements are registered statically: nothing has to be installed but GStreamer itself, ONNX
+//! Runtime and the models.
+#![forbid(unsafe_code)]
+
+mod analyze;
+mod chain;
+mod copy;
+mod enroll_video;
+mod error;
+mod output;
+mod people;
+mod run;
+pub mod schema;
+mod summary;
+
+pub use analyze::{AnalyzeOptions, analyze_file};
+pub use chain::Recognition;
+pub use enroll_video::{VideoEnrollOptions, VideoEnrollment, VideoPerson, enroll_from_video};
+pub use error::AnalyzeError;
+pub use run::Progress;
+pub use schema::Analysis;

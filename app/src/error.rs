@@ -1,0 +1,70 @@
+//! Why a video could not be analysed.
+
+use std::path::{Path, PathBuf};
+
+use face_core::embed::EmbeddingError;
+use face_core::gallery::GalleryError;
+use face_core::inference::InferenceError;
+
+/// Why a video could not be analysed. Nothing is left under the name of an output file then,
+/// except what was there before.
+#[derive(Debug, thiserror::Error)]
+pub enum AnalyzeError {
+    #[error("open video '{}'", .path.display())]
+    Open { path: PathBuf, source: std::io::Error },
+    #[error("open video '{}': {reason}", .path.display())]
+    NotAFile { path: PathBuf, reason: &'static str },
+    #[error("read video '{}': it has no video stream", .path.display())]
+    NoVideo { path: PathBuf },
+    #[error(
+        "read video '{}': not one picture could be decoded; the file is truncated or damaged",
+        .path.display()
+    )]
+    NoFrames { path: PathBuf },
+    #[error(
+        "read video '{}': no GStreamer plugin here can decode {codec}; install gstreamer1.0-libav \
+         or the plugin that can", .path.display()
+    )]
+    Unsupported { path: PathBuf, codec: String },
+    #[error("read video '{}': {reason}", .path.display())]
+    Stream { path: PathBuf, reason: String },
+    #[error("analyse video '{}': {reason}", .path.display())]
+    Element { path: PathBuf, reason: String },
+    #[error("start GStreamer: {reason}")]
+    GStreamer { reason: String },
+    #[error("make GStreamer element {name}: not found; install {package}")]
+    MissingElement { name: String, package: &'static str },
+    #[error("build the pipeline: {reason}")]
+    Pipeline { reason: String },
+    #[error("write '{}'", .path.display())]
+    Write { path: PathBuf, source: std::io::Error },
+    #[error("write '{}': {reason}", .path.display())]
+    Target { path: PathBuf, reason: String },
+    #[error("write annotated copy '{}': {reason}", .path.display())]
+    Copy { path: PathBuf, reason: String },
+    #[error("stopped before the end of '{}'", .path.display())]
+    Interrupted { path: PathBuf },
+    #[error(transparent)]
+    Inference(#[from] InferenceError),
+    #[error(transparent)]
+    Gallery(#[from] GalleryError),
+    #[error("embedding of a face")]
+    Embedding(#[from] EmbeddingError),
+    #[error("find model '{model}'")]
+    Model { model: String, source: Box<dyn std::error::Error + Send + Sync> },
+    #[error(
+        "enrol from video '{}': nobody is on at least {wanted} good pictures of the first {seconds} \
+         s; choose a longer part or a video with larger faces", .path.display()
+    )]
+    Nobody { path: PathBuf, wanted: usize, seconds: u64 },
+}
+
+impl AnalyzeError {
+    pub(crate) fn write(path: &Path, source: std::io::Error) -> Self {
+        AnalyzeError::Write { path: path.to_owned(), source }
+    }
+
+    pub(crate) fn pipeline(reason: impl std::fmt::Display) -> Self {
+        AnalyzeError::Pipeline { reason: reason.to_string() }
+    }
+}

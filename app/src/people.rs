@@ -1,0 +1,205 @@
+//! Groups the faces of a video by person, without a gallery.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use face_core::embed::Embedding;
+
+/// A good picture of a face.
+#[derive(Clone, Debug)]
+pub(crate) struct Sample {
+    pub(crate) embedding: Embedding,
+    /// Number of the frame.
+    pub(crate) frame: u64,
+    pub(crate) pts_ns: Option<u64>,
+}
+
+/// Pictures of one person.
+#[derive(Clone, Debug)]
+pub(crate) struct Group {
+    samples: Vec<Sample>,
+    /// Sum of the embeddings.
+    sum: Vec<f32>,
+    frames: BTreeSet<u64>,
+}
+
+impl Group {
+    fn new(sample: Sample) -> Self {
+        let sum = sample.embedding.as_slice().to_vec();
+        Self { frames: BTreeSet::from([sample.frame]), sum, samples: vec![sample] }
+    }
+
+    fn push(&mut self, sample: Sample) {
+        for (sum, value) in self.sum.iter_mut().zip(sample.embedding.as_slice()) {
+            *sum += value;
+        }
+        self.frames.insert(sample.frame);
+        self.samples.push(sample);
+    }
+
+    fn absorb(&mut self, other: Group) {
+        for (sum, value) in self.sum.iter_mut().zip(&other.sum) {
+            *sum += value;
+        }
+        self.frames.extend(other.frames);
+        self.samples.extend(other.samples);
+    }
+
+    /// Number of pictures.
+    pub(crate) fn len(&self) -> usize {
+        self.samples.len()
+    }
+
+    /// The mean direction; `None` if the pictures cancel out.
+    pub(crate) fn mean(&self) -> Option<Embedding> {
+        Embedding::new(&self.sum).ok()
+    }
+
+    pub(crate) fn first(&self) -> Option<&Sample> {
+        self.samples.iter().min_by_key(|s| s.frame)
+    }
+
+    /// Cosine similarity of the mean directions; nobody is twice on a frame.
+    fn similarity(&self, other: &Group) -> Option<f32> {
+        if !self.frames.is_disjoint(&other.frames) {
+            return None;
+        }
+        self.mean()?.cosine(&other.mean()?)
+    }
+
+    /// Up to `count` pictures: the most typical one, then always the one that is least like those
+    /// chosen. Pictures less like the mean than `threshold` may show somebody else.
+    pub(crate) fn most_different(&self, count: usize, threshold: f32) -> Vec<&Sample> {
+        let Some(mean) = self.mean() else { return Vec::new() };
+        let typical = |s: &Sample| s.embedding.cosine(&mean).unwrap_or(-1.0);
+        let mut left: Vec<(&Sample, f32)> = self
+            .samples
+            .iter()
+            .filter(|s| typical(s) >= threshold)
+            .map(|s| (s, -typical(s)))
+            .collect();
+        let mut chosen: Vec<&Sample> = Vec::new();
+        while chosen.len() < count {
+            // Second field: greatest similarity with those chosen, at first minus that with the mean.
+            let next = left.iter().enumerate().min_by(|a, b| a.1.1.total_cmp(&b.1.1));
+            let Some(next) = next.map(|(i, _)| i) else { break };
+            let (sample, _) = left.remove(next);
+            for (other, nearest) in &mut left {
+                let similarity = other.embedding.cosine(&sample.embedding).unwrap_or(1.0);
+                *nearest = if chosen.is_empty() { similarity } else { nearest.max(similarity) };
+            }
+            chosen.push(sample);
+        }
+        chosen
+    }
+}
+
+/// Collects pictures by track, then joins the tracks of a person.
+#[derive(Debug, Default)]
+pub(crate) struct People {
+    threshold: f32,
+    tracks: BTreeMap<u64, Vec<Group>>,
+}
+
+impl People {
+    /// Faces are one person from a cosine similarity of `threshold` on.
+    pub(crate) fn new(threshold: f32) -> Self {
+        Self { threshold, tracks: BTreeMap::new() }
+    }
+
+    /// Adds a picture. A track is mostly one person; one that went over to another person is
+    /// split.
+    pub(crate) fn add(&mut self, track: u64, sample: Sample) {
+        let groups = self.tracks.entry(track).or_default();
+        let similarity =
+            |g: &Group| g.mean().and_then(|m| m.cosine(&sample.embedding)).unwrap_or(-1.0);
+        // Track 0 is every face without one: several may be on a frame.
+        let nearest = groups
+            .iter_mut()
+            .filter(|g| !g.frames.contains(&sample.frame))
+            .map(|g| (similarity(g), g))
+            .filter(|(s, _)| *s >= self.threshold)
+            .max_by(|a, b| a.0.total_cmp(&b.0));
+        match nearest {
+            Some((_, group)) => group.push(sample),
+            None => groups.push(Group::new(sample)),
+        }
+    }
+
+    /// The people, by first appearance: the nearest two groups are joined while they are one
+    /// person.
+    pub(crate) fn groups(self) -> Vec<Group> {
+        let mut groups: Vec<Group> = self.tracks.into_values().flatten().collect();
+        loop {
+            let mut best: Option<(f32, usize, usize)> = None;
+            for i in 0..groups.len() {
+                for j in i + 1..groups.len() {
+                    if let Some(s) = groups[i].similarity(&groups[j])
+                        && s >= self.threshold
+                        && best.is_none_or(|(b, ..)| s > b)
+                    {
+                        best = Some((s, i, j));
+                    }
+                }
+            }
+            let Some((_, i, j)) = best else { break };
+            let other = groups.remove(j);
+            groups[i].absorb(other);
+        }
+        groups.sort_by_key(|g| g.first().map(|s| s.frame));
+        groups
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A unit vector in the plane of axes `axis` and `axis + 1`, turned by `degrees`.
+    fn sample(axis: usize, degrees: f32, frame: u64) -> Sample {
+        let mut v = [0.0; 8];
+        (v[axis + 1], v[axis]) = degrees.to_radians().sin_cos();
+        Sample { embedding: Embedding::new(&v).unwrap(), frame, pts_ns: Some(frame) }
+    }
+
+    #[test]
+    fn tracks_of_a_person_are_joined_and_others_kept_apart() {
+        let mut people = People::new(0.5);
+        for frame in 0..10 {
+            people.add(1, sample(0, frame as f32, frame));
+            people.add(2, sample(4, frame as f32, frame));
+            people.add(3, sample(0, 20.0 + frame as f32, 100 + frame));
+        }
+        let groups = people.groups();
+        assert_eq!(groups.iter().map(Group::len).collect::<Vec<_>>(), [20, 10]);
+    }
+
+    #[test]
+    fn people_on_one_frame_are_never_joined() {
+        let mut people = People::new(0.5);
+        people.add(1, sample(0, 0.0, 7));
+        people.add(2, sample(0, 5.0, 7));
+        assert_eq!(people.groups().len(), 2);
+    }
+
+    #[test]
+    fn track_that_goes_over_to_another_person_is_split() {
+        let mut people = People::new(0.5);
+        (0..6).for_each(|f| people.add(1, sample(0, 0.0, f)));
+        (6..9).for_each(|f| people.add(1, sample(4, 0.0, f)));
+        let lens: Vec<_> = people.groups().iter().map(Group::len).collect();
+        assert_eq!(lens, [6, 3]);
+    }
+
+    #[test]
+    fn chosen_pictures_are_typical_first_then_far_apart() {
+        let mut people = People::new(0.5);
+        for (frame, degrees) in [(0, 0.0), (1, 1.0), (2, 2.0), (3, 30.0), (4, -30.0)] {
+            people.add(1, sample(0, degrees, frame));
+        }
+        let groups = people.groups();
+        let frames: Vec<u64> = groups[0].most_different(3, 0.5).iter().map(|s| s.frame).collect();
+        assert_eq!(frames[0], 1);
+        assert_eq!(frames[1..].iter().collect::<BTreeSet<_>>(), BTreeSet::from([&3, &4]));
+        assert_eq!(groups[0].most_different(9, 0.5).len(), 5);
+    }
+}

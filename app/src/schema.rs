@@ -1,0 +1,103 @@
+//! What an analysis writes: `face-analysis/1` and the lines of the per-frame file. Readers must
+//! ignore fields that they do not know.
+
+use serde::{Deserialize, Serialize};
+
+/// Name and version of the format of [`Analysis`].
+pub const SCHEMA: &str = "face-analysis/1";
+
+/// Who was seen when. Times are nanoseconds of stream time: the position that a player shows.
+/// Boxes are pixels of the upright picture (a rotated recording is turned before the analysis).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Analysis {
+    /// [`SCHEMA`].
+    pub schema: String,
+    /// The video, as it was named.
+    pub source: String,
+    /// Pictures in the video.
+    pub frames: u64,
+    /// End of the last picture; absent if the stream has no times.
+    pub duration_ns: Option<u64>,
+    pub models: Models,
+    /// By time of the first observation.
+    pub tracks: Vec<TrackSummary>,
+    /// By number of frames, most first.
+    pub people: Vec<PersonSummary>,
+    /// What was not quite right with the file; not part of the format.
+    #[serde(skip)]
+    pub warnings: Vec<String>,
+}
+
+/// The models used, by their registry names.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Models {
+    pub detector: String,
+    pub embedder: String,
+}
+
+/// One face, followed over time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrackSummary {
+    pub track_id: u64,
+    pub first_pts_ns: Option<u64>,
+    /// Time of the last frame on which the face was observed.
+    pub last_pts_ns: Option<u64>,
+    /// Frames on which the face was observed, predicted boxes not counted.
+    pub frames: u64,
+    /// `known` if the track has a name, else the status of the last observation.
+    pub status: String,
+    /// The name that the track carried on the most frames; of two equal ones the later.
+    pub name: Option<String>,
+    pub person_id: Option<String>,
+    /// Greatest cosine similarity with that person, or with the nearest one if there is no name.
+    pub similarity: Option<f32>,
+    /// x, y, width and height of the clearest observation in pixels.
+    pub best_box: [f32; 4],
+    pub best_pts_ns: Option<u64>,
+}
+
+/// One person.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PersonSummary {
+    pub name: String,
+    /// Frames with an observed face of that final name.
+    pub frames: u64,
+    /// Ids of the tracks of that final name.
+    pub tracks: Vec<u64>,
+    /// First and last time of each stretch; gaps of up to a second are part of it.
+    pub intervals_ns: Vec<[u64; 2]>,
+}
+
+/// A line of the per-frame file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FrameRecord {
+    /// Never falls from line to line; absent if the picture has no time.
+    pub pts_ns: Option<u64>,
+    /// Counted from 0.
+    pub frame: u64,
+    pub faces: Vec<FaceRecord>,
+}
+
+/// One face of a frame.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FaceRecord {
+    /// x, y, width and height in pixels.
+    #[serde(rename = "box")]
+    pub bbox: [f32; 4],
+    /// Detection score, 0..=1.
+    pub score: f32,
+    /// Eyes, nose and mouth corners in pixels; absent on predicted faces.
+    pub landmarks: Option<[[f32; 2]; 5]>,
+    pub status: String,
+    pub name: Option<String>,
+    pub person_id: Option<String>,
+    /// Cosine similarity with the nearest person, -1..=1.
+    pub similarity: Option<f32>,
+    /// Unit vector; only when asked for and only on faces embedded on this very frame.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub embedding: Option<Vec<f32>>,
+    /// 0: not on a track.
+    pub track_id: u64,
+    /// false: predicted, the detector did not see it on this frame.
+    pub observed: bool,
+}

@@ -1,0 +1,328 @@
+//! From the faces of every frame to who was seen when.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use face_core::embed::Embedding;
+use face_core::geometry::BBox;
+use face_core::identity::Status;
+use gstface::meta::{Face, FrameFaces, TrackState};
+
+use crate::schema::{
+    Analysis, FaceRecord, FrameRecord, Models, PersonSummary, SCHEMA, TrackSummary,
+};
+
+/// Appearances of a person that are no further apart are one stretch.
+const MERGE_GAP_NS: u64 = 1_000_000_000;
+/// Side of the crop that embedders see: larger faces are not clearer to them.
+const CLEAR_SIDE_PX: f32 = 112.0;
+
+/// A frame on which a face was observed.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    frame: u64,
+    pts_ns: Option<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Named {
+    person_id: Option<String>,
+    similarity: Option<f32>,
+    seen: Vec<Seen>,
+}
+
+impl Named {
+    /// Frames, then the later: what the track is called in the end.
+    fn support(&self) -> (usize, Option<u64>) {
+        (self.seen.len(), self.seen.last().map(|s| s.frame))
+    }
+}
+
+#[derive(Debug)]
+struct Best {
+    clearness: f32,
+    bbox: [f32; 4],
+    pts_ns: Option<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Track {
+    /// Did the tracker believe in it? One doubtful detection alone is no track of the result.
+    confirmed: bool,
+    status: (u64, &'static str),
+    /// Nearest similarity while nobody was recognised.
+    similarity: Option<f32>,
+    named: BTreeMap<String, Named>,
+    /// Observations that carried no name.
+    nameless: Vec<Seen>,
+    best: Option<Best>,
+}
+
+impl Track {
+    fn add(&mut self, face: &Face, seen: Seen, bbox: [f32; 4]) {
+        self.status = (seen.frame, face.status.as_str());
+        match carried_name(face) {
+            Some(name) => {
+                let named = self.named.entry(name.to_owned()).or_default();
+                named.person_id = face.person_id.clone().or(named.person_id.take());
+                named.similarity = greater(named.similarity, face.similarity);
+                named.seen.push(seen);
+            }
+            None => {
+                self.similarity = greater(self.similarity, face.similarity);
+                self.nameless.push(seen);
+            }
+        }
+        let side = bbox[2].min(bbox[3]);
+        let clearness = face.quality.unwrap_or(face.score) * (side / CLEAR_SIDE_PX).clamp(0.0, 1.0);
+        if self.best.as_ref().is_none_or(|b| clearness > b.clearness) {
+            self.best = Some(Best { clearness, bbox, pts_ns: seen.pts_ns });
+        }
+    }
+
+    /// Takes over what was observed under another id.
+    fn absorb(&mut self, other: Track) {
+        self.confirmed |= other.confirmed;
+        self.status = self.status.max(other.status);
+        self.similarity = greater(self.similarity, other.similarity);
+        for (name, more) in other.named {
+            let named = self.named.entry(name).or_default();
+            named.person_id = named.person_id.take().or(more.person_id);
+            named.similarity = greater(named.similarity, more.similarity);
+            named.seen.extend(more.seen);
+            named.seen.sort_by_key(|s| s.frame);
+        }
+        self.nameless.extend(other.nameless);
+        if let Some(best) = other.best
+            && self.best.as_ref().is_none_or(|b| best.clearness > b.clearness)
+        {
+            self.best = Some(best);
+        }
+    }
+
+    fn final_name(&self) -> Option<(&String, &Named)> {
+        self.named.iter().max_by_key(|(_, named)| named.support())
+    }
+
+    fn observations(&self) -> impl Iterator<Item = Seen> + '_ {
+        self.named.values().flat_map(|n| &n.seen).chain(&self.nameless).copied()
+    }
+
+    fn summary(&self, track_id: u64) -> Option<TrackSummary> {
+        let best = self.best.as_ref()?;
+        let name = self.final_name();
+        Some(TrackSummary {
+            track_id,
+            first_pts_ns: self.observations().filter_map(|s| s.pts_ns).min(),
+            last_pts_ns: self.observations().filter_map(|s| s.pts_ns).max(),
+            frames: self.observations().count() as u64,
+            status: if name.is_some() { "known" } else { self.status.1 }.to_owned(),
+            name: name.map(|(name, _)| name.clone()),
+            person_id: name.and_then(|(_, named)| named.person_id.clone()),
+            similarity: name.map_or(self.similarity, |(_, named)| named.similarity).map(rounded),
+            best_box: best.bbox,
+            best_pts_ns: best.pts_ns,
+        })
+    }
+}
+
+/// Takes the frames of a video one by one.
+#[derive(Debug, Default)]
+pub(crate) struct Summary {
+    frames: u64,
+    last_pts_ns: Option<u64>,
+    end_ns: Option<u64>,
+    detector: String,
+    tracks: BTreeMap<u64, Track>,
+    /// Observations with a name but without a track.
+    loose: BTreeMap<String, Vec<Seen>>,
+    /// Ids given up for an older one.
+    relinked: BTreeMap<u64, u64>,
+}
+
+impl Summary {
+    /// Adds the next frame. `pts_ns` and `duration_ns` are stream time; a time that lies before
+    /// that of the frame before is set to it.
+    pub(crate) fn push(
+        &mut self,
+        pts_ns: Option<u64>,
+        duration_ns: Option<u64>,
+        faces: &FrameFaces,
+    ) -> FrameRecord {
+        let pts_ns = pts_ns.map(|pts| pts.max(self.last_pts_ns.unwrap_or(0)));
+        if let Some(pts) = pts_ns {
+            // Without a duration the last distance between frames stands for it.
+            let step = self.last_pts_ns.map_or(0, |last| pts - last);
+            self.end_ns = self.end_ns.max(Some(pts.saturating_add(duration_ns.unwrap_or(step))));
+            self.last_pts_ns = Some(pts);
+        }
+        let frame = self.frames;
+        self.frames += 1;
+        if self.detector.is_empty() {
+            self.detector.clone_from(&faces.detector);
+        }
+        let size = (faces.width as f32, faces.height as f32);
+        let seen = Seen { frame, pts_ns };
+        let records = faces.faces.iter().map(|face| self.face(face, seen, size)).collect();
+        FrameRecord { pts_ns, frame, faces: records }
+    }
+
+    fn face(&mut self, face: &Face, seen: Seen, (w, h): (f32, f32)) -> FaceRecord {
+        let record = record(face, (w, h));
+        if face.was_id != 0 && face.was_id != face.track_id {
+            self.relinked.insert(face.was_id, face.track_id);
+        }
+        if face.track_id != 0 {
+            let track = self.tracks.entry(face.track_id).or_default();
+            track.confirmed |= face.track_state == TrackState::Confirmed;
+            if face.observed {
+                track.add(face, seen, record.bbox);
+            }
+        } else if face.observed
+            && let Some(name) = carried_name(face)
+        {
+            self.loose.entry(name.to_owned()).or_default().push(seen);
+        }
+        record
+    }
+
+    /// End of the last picture so far.
+    pub(crate) fn end_ns(&self) -> Option<u64> {
+        self.end_ns
+    }
+
+    /// Ids that were given up, each with the id that its track has in the end.
+    pub(crate) fn final_ids(&self) -> BTreeMap<u64, u64> {
+        let last = |mut id: u64| {
+            // An id is given up for an older one, so that this ends; a file that says otherwise
+            // must not hang us.
+            for _ in 0..self.relinked.len() {
+                match self.relinked.get(&id) {
+                    Some(next) => id = *next,
+                    None => break,
+                }
+            }
+            id
+        };
+        self.relinked.keys().map(|id| (*id, last(*id))).filter(|(a, b)| a != b).collect()
+    }
+
+    /// The result. `embedder` is the registry name of the model.
+    pub(crate) fn finish(mut self, source: String, embedder: String) -> Analysis {
+        for (old, new) in self.final_ids() {
+            if let Some(track) = self.tracks.remove(&old) {
+                self.tracks.entry(new).or_default().absorb(track);
+            }
+        }
+        self.tracks.retain(|_, track| track.confirmed || !track.named.is_empty());
+        let mut tracks: Vec<TrackSummary> =
+            self.tracks.iter().filter_map(|(id, track)| track.summary(*id)).collect();
+        tracks.sort_by_key(|t| (t.first_pts_ns, t.track_id));
+        Analysis {
+            schema: SCHEMA.to_owned(),
+            source,
+            frames: self.frames,
+            duration_ns: self.end_ns,
+            models: Models { detector: self.detector.clone(), embedder },
+            people: self.people(),
+            tracks,
+            warnings: Vec::new(),
+        }
+    }
+
+    /// An observation belongs to the name that it carried; one without a name (not recognised
+    /// yet, turned away) belongs to the final name of its track. Names that were no track's in the
+    /// end were mistakes and are left out.
+    fn people(&self) -> Vec<PersonSummary> {
+        let mut people: BTreeMap<&str, (Vec<u64>, BTreeSet<(u64, Option<u64>)>)> = BTreeMap::new();
+        for (id, track) in &self.tracks {
+            if let Some((name, _)) = track.final_name() {
+                let (tracks, seen) = people.entry(name).or_default();
+                tracks.push(*id);
+                seen.extend(track.nameless.iter().map(|s| (s.frame, s.pts_ns)));
+            }
+        }
+        // Faces that are on no track speak for themselves.
+        for name in self.loose.keys() {
+            people.entry(name).or_default();
+        }
+        let carried =
+            self.tracks.values().flat_map(|t| &t.named).map(|(n, named)| (n, &named.seen));
+        for (name, observations) in carried.chain(&self.loose) {
+            if let Some((_, seen)) = people.get_mut(name.as_str()) {
+                seen.extend(observations.iter().map(|s| (s.frame, s.pts_ns)));
+            }
+        }
+        let mut people: Vec<PersonSummary> = people
+            .into_iter()
+            .map(|(name, (tracks, seen))| PersonSummary {
+                name: name.to_owned(),
+                frames: seen.len() as u64,
+                tracks,
+                intervals_ns: intervals(seen.into_iter().filter_map(|(_, pts)| pts)),
+            })
+            .collect();
+        people.sort_by(|a, b| b.frames.cmp(&a.frames).then_with(|| a.name.cmp(&b.name)));
+        people
+    }
+}
+
+/// The name of a face that was recognised; that of one still to be confirmed, or too near to
+/// another person, does not count.
+fn carried_name(face: &Face) -> Option<&str> {
+    face.name.as_deref().filter(|_| face.status == Status::Known)
+}
+
+/// Stretches of rising times whose gaps are at most [`MERGE_GAP_NS`].
+fn intervals(times: impl Iterator<Item = u64>) -> Vec<[u64; 2]> {
+    let mut intervals: Vec<[u64; 2]> = Vec::new();
+    for time in times {
+        match intervals.last_mut() {
+            Some([_, end]) if time.saturating_sub(*end) <= MERGE_GAP_NS => *end = time.max(*end),
+            _ => intervals.push([time, time]),
+        }
+    }
+    intervals
+}
+
+fn record(face: &Face, (w, h): (f32, f32)) -> FaceRecord {
+    let BBox { x, y, w: bw, h: bh } = face.bbox.scaled(w, h);
+    FaceRecord {
+        bbox: [x, y, bw, bh].map(hundredth),
+        score: rounded(face.score),
+        landmarks: face
+            .landmarks
+            .as_ref()
+            .map(|l| l.scaled(w, h).0.map(|p| [hundredth(p.x), hundredth(p.y)])),
+        status: face.status.as_str().to_owned(),
+        name: face.name.clone(),
+        person_id: face.person_id.clone(),
+        similarity: face.similarity.map(rounded),
+        embedding: face
+            .embedding
+            .as_deref()
+            .and_then(|bytes| Embedding::from_bytes(bytes).ok())
+            .map(|e| e.as_slice().to_vec()),
+        track_id: face.track_id,
+        observed: face.observed,
+    }
+}
+
+/// Hundredths of a pixel are below what a detector knows.
+fn hundredth(px: f32) -> f32 {
+    (px * 100.0).round() / 100.0
+}
+
+fn rounded(similarity: f32) -> f32 {
+    (similarity * 10_000.0).round() / 10_000.0
+}
+
+fn greater(a: Option<f32>, b: Option<f32>) -> Option<f32> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.max(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+#[cfg(test)]
+#[path = "summary_tests.rs"]
+mod tests;
