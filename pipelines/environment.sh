@@ -1,0 +1,54 @@
+# What the pipelines agree on: where the plugin and facectl are, and how a pipeline is run. Sourced, never run.
+# shellcheck shell=bash
+
+# shellcheck source=scripts/environment.sh
+source "$(dirname "${BASH_SOURCE[0]}")/../scripts/environment.sh"
+export_runtime
+
+# A queue where two elements that compute meet: each gets a thread of its own, two pictures wait at most.
+# shellcheck disable=SC2034 # used by the pipelines
+pictures=(queue max-size-buffers=2 max-size-bytes=0 max-size-time=0)
+
+# The folder of this checkout's newest build that holds the file $1.
+built() {
+  local target newest='' profile
+  target=$(target_dir)
+  for profile in release debug; do
+    if [ -e "$target/$profile/$1" ] && { [ -z "$newest" ] || [ "$target/$profile/$1" -nt "$newest/$1" ]; }; then
+      newest=$target/$profile
+    fi
+  done
+  [ -n "$newest" ] || die "$1 is not built" "run: cargo build --release"
+  printf '%s\n' "$newest"
+}
+
+# Lets gst-launch-1.0 find the elements: an installed plugin or GST_PLUGIN_PATH first, then this checkout's build.
+find_plugin() {
+  command -v gst-launch-1.0 >/dev/null || die "gst-launch-1.0 is missing" "run: scripts/setup.sh"
+  gst-inspect-1.0 --exists onnxfacedetect 2>/dev/null && return
+  GST_PLUGIN_PATH=$(built libgstface.so)${GST_PLUGIN_PATH:+:$GST_PLUGIN_PATH}
+  export GST_PLUGIN_PATH
+  gst-inspect-1.0 --exists onnxfacedetect || die "GStreamer does not load $GST_PLUGIN_PATH/libgstface.so"
+}
+
+# Sets facectl to the command: $FACECTL, the installed one, or this checkout's build.
+find_facectl() {
+  local folder
+  facectl=${FACECTL:-$(command -v facectl || true)}
+  if [ -z "$facectl" ]; then
+    folder=$(built facectl)
+    facectl=$folder/facectl
+  fi
+}
+
+# For settings that are a piece of a pipeline: splits $2 at spaces into the array $1.
+words() { read -ra "$1" <<<"$2"; }
+
+# Runs a pipeline and prints only who was recognised: one line per message face-identity. Errors go to standard error.
+# Ctrl-C ends the stream, so that a file is finished; the filter stays until the pipeline has ended.
+show_names() {
+  gst-launch-1.0 --messages --eos-on-shutdown "$@" | (
+    trap '' INT
+    exec awk '/face-identity/ { sub(/^.*face-identity, /, ""); print; fflush() }'
+  )
+}

@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# Shows several cameras with boxes and names, one window each, in one process. Ctrl-C ends it.
+#
+# usage: pipelines/several-cameras.sh SOURCE SOURCE…
+#
+#   SOURCE  rtsp://HOST/PATH, a camera (/dev/video0) or a video file
+#
+# All cameras share one pool of inference threads per model, one thread per core, and one copy of each model.
+#
+# Environment:
+#   GALLERY   people to recognise, as pipelines/enrol.sh makes it; without it faces are found and followed only
+#   INTERVAL  look at every n-th frame of each camera (default 0: every second one above 20 frames per second, else
+#             every one); a higher number makes room for more cameras
+#   LATENCY   how long packets of network cameras may be late, in milliseconds (default 200)
+#   SINK      another sink than a window (default "autovideosink")
+set -euo pipefail
+# shellcheck source=pipelines/environment.sh
+source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
+
+case ${1:-} in -h | --help) print_help "${BASH_SOURCE[0]}"; exit 0 ;; esac
+[ $# -ge 1 ] || die "at least one camera is needed" "see pipelines/several-cameras.sh --help"
+find_plugin
+words sink "${SINK:-autovideosink}"
+
+# Every camera is a branch of its own, joined with nothing: one that stops sending stops only itself. An error of one
+# ends all; what must go on watches each camera in a pipeline of its own.
+branches=()
+for camera in "$@"; do
+  case $camera in
+    rtsp://* | rtsps://*)
+      source=(rtspsrc location="$camera" latency="${LATENCY:-200}" protocols=tcp ! application/x-rtp,media=video) ;;
+    /dev/*) source=(v4l2src device="$camera") ;;
+    *)
+      [ -f "$camera" ] || die "'$camera' is neither a file nor a camera"
+      source=(filesrc location="$camera") ;;
+  esac
+  branches+=("${source[@]}" ! decodebin ! "${pictures[@]}" ! videoconvert
+    ! onnxfacedetect interval="${INTERVAL:-0}"
+    ! "${pictures[@]}" ! facetrack ! facerecognize ${GALLERY:+gallery="$GALLERY"}
+    ! faceannotate ! videoconvert ! "${sink[@]}")
+done
+show_names "${branches[@]}"
