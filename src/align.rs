@@ -1,8 +1,6 @@
 //! Five-point alignment: the similarity transform onto a template, and the warped crop.
 //! Everything is computed in square pixels: the picture's pixel aspect is applied first.
 
-use image::ImageEncoder;
-
 use crate::frame::{FrameView, PixelFormat};
 use crate::geometry::{Landmarks, Point};
 use crate::model::ChannelOrder;
@@ -100,22 +98,6 @@ impl AlignedCrop {
     /// From 112 · 112 · 3 bytes, RGB, row by row; `None` for another length.
     pub fn from_rgb(pixels: Vec<u8>) -> Option<AlignedCrop> {
         (pixels.len() == CROP_SIDE * CROP_SIDE * 3).then(|| AlignedCrop(pixels.into()))
-    }
-
-    /// The crop as a PNG file.
-    ///
-    /// # Errors
-    /// [`image::ImageError`] if the encoder fails.
-    pub fn to_png(&self) -> Result<Vec<u8>, image::ImageError> {
-        let mut png = Vec::new();
-        let side = CROP_SIDE as u32;
-        image::codecs::png::PngEncoder::new(&mut png).write_image(
-            &self.0,
-            side,
-            side,
-            image::ExtendedColorType::Rgb8,
-        )?;
-        Ok(png)
     }
 
     /// RGB, row by row.
