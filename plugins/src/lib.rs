@@ -9,6 +9,7 @@ mod live;
 pub mod meta;
 mod pads;
 mod runtime;
+mod split;
 mod upstream_check;
 
 /// Registers types and the meta, and touches nothing else: this runs in the plugin scanner and in

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::align::AlignedCrop;
 use crate::embed::Embedding;
 use crate::gallery::{Identification, Match};
+use crate::geometry::BBox;
 use crate::identity::Status;
 
 /// The longest wait between two looks at a track, in frames; at high frame rates it is at least
@@ -15,6 +16,9 @@ const LONGEST_WAIT_NS: u64 = 1_000_000_000;
 
 /// So many results in a row that contradict a track's identity end it: one alone may be a bad crop.
 const CONTRADICTIONS: u32 = 2;
+
+/// A face whose box overlaps its last one by less than this has jumped.
+const JUMP_IOU: f32 = 0.3;
 
 /// A track that nobody mentioned for so long is forgotten, should the news of its end be lost.
 const FORGET_AFTER_NS: u64 = 60_000_000_000;
@@ -35,13 +39,12 @@ pub struct TrackSample {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Change {
     None,
-    /// The track has a name that it did not have before. `previous`: the one it had, if any.
-    Named {
+    /// The track has a name now; it had none.
+    Named,
+    /// The face is another person's than before: the tracker went over to another face. The track
+    /// has no identity until the next look; it had better end. `previous`: the person it was.
+    Another {
         previous: Option<Match>,
-    },
-    /// The track lost its name: its face is no longer this person's.
-    Lost {
-        previous: Match,
     },
 }
 
@@ -58,6 +61,10 @@ pub struct TrackIdentity {
     /// Sum of the embeddings since the identity began.
     sum: Vec<f32>,
     contradictions: u32,
+    /// Where the face was last observed.
+    last_box: Option<BBox>,
+    /// The face moved by more than its own size since the last look.
+    jumped: bool,
     last_look: Option<(u64, u64)>,
     /// Frames from the last look to the next.
     wait: u64,
@@ -103,12 +110,36 @@ impl TrackIdentity {
         self.samples.truncate(KEPT_SAMPLES);
     }
 
+    /// A face that is suddenly elsewhere may be another one: it is looked at again.
+    fn observed_at(&mut self, bbox: BBox) {
+        if self.last_box.is_some_and(|last| last.iou(&bbox) < JUMP_IOU) {
+            self.jumped = true;
+            self.wait = 0;
+        }
+        self.last_box = Some(bbox);
+    }
+
+    /// Does the result say that the face is another one than before?
+    fn contradicts(&self, known: Option<&Match>, embedding: &Embedding, threshold: f32) -> bool {
+        if let (Some(new), Some(old)) = (known, &self.person) {
+            return new.person_id != old.person_id;
+        }
+        // Crops of an unknown face may be too poor to be alike: without a name or a jump their
+        // unlikeness says nothing.
+        (self.person.is_some() || self.jumped)
+            && self.consistency(embedding).is_some_and(|c| c < threshold / 2.0)
+    }
+
     /// Starts a new identity: the face is another one than before.
-    fn begin_anew(&mut self) {
-        self.sum.clear();
-        self.samples.clear();
-        self.contradictions = 0;
-        self.wait = 0;
+    fn begin_anew(&mut self) -> Option<Match> {
+        let previous = self.person.take();
+        *self = TrackIdentity {
+            status: Status::Identifying,
+            last_box: self.last_box,
+            last_mention_ns: self.last_mention_ns,
+            ..TrackIdentity::default()
+        };
+        previous
     }
 }
 
@@ -131,13 +162,34 @@ impl TrackIdentities {
         self.tracks.get(&track_id)
     }
 
-    /// Should the face of this track be embedded on this frame?
-    pub fn is_due(&mut self, track_id: u64, frame: u64, time_ns: u64) -> bool {
-        self.mention(track_id, time_ns).is_due(frame, time_ns)
+    /// Takes in which tracks a frame has observed faces of, before anything else of that frame. A
+    /// frame on which at least as many tracks begin as go on may be the first of a new scene: those
+    /// that go on are looked at again.
+    pub fn begin_frame(&mut self, track_ids: impl Iterator<Item = u64> + Clone) {
+        let (old, new): (usize, usize) = track_ids.clone().fold((0, 0), |(old, new), id| {
+            let known = self.tracks.contains_key(&id);
+            (old + usize::from(known), new + usize::from(!known))
+        });
+        if old == 0 || new < old {
+            return;
+        }
+        for id in track_ids {
+            if let Some(track) = self.tracks.get_mut(&id) {
+                track.jumped = true;
+                track.wait = 0;
+            }
+        }
+    }
+
+    /// Should the face of this track, observed at `bbox` (in any unit), be embedded on this frame?
+    pub fn is_due(&mut self, track_id: u64, frame: u64, time_ns: u64, bbox: BBox) -> bool {
+        let track = self.mention(track_id, time_ns);
+        track.observed_at(bbox);
+        track.is_due(frame, time_ns)
     }
 
     /// Takes in a result. A known result names the track. A name stays through results that are
-    /// not known (a turned head is no other person), until the face contradicts it: twice in a row
+    /// not known (a turned head is no other person), until the face contradicts it twice in a row:
     /// another person is known, or the face is unlike the track's earlier ones (cosine below half
     /// of `threshold`, the embedder's).
     pub fn observe(
@@ -150,45 +202,32 @@ impl TrackIdentities {
     ) -> Change {
         let track = self.mention(track_id, time_ns);
         track.looked(frame, time_ns);
-        let known = match result.status {
-            Status::Known => result.best.clone(),
-            _ => None,
-        };
-        let same = match (&known, &track.person) {
-            (Some(new), Some(old)) => new.person_id == old.person_id,
-            _ => track.consistency(&sample.embedding).is_none_or(|c| c >= threshold / 2.0),
-        };
-        if !same {
+        let known = result.best.clone().filter(|_| result.status == Status::Known);
+        if track.contradicts(known.as_ref(), &sample.embedding, threshold) {
             track.contradictions += 1;
-            if track.contradictions < CONTRADICTIONS {
-                // Asked again on the next frame.
-                track.wait = 0;
-                return Change::None;
-            }
-            track.begin_anew();
+            // Asked again on the next frame.
+            track.wait = 0;
+            return if track.contradictions < CONTRADICTIONS {
+                Change::None
+            } else {
+                Change::Another { previous: track.begin_anew() }
+            };
         }
         track.contradictions = 0;
+        track.jumped = false;
         track.last = Some(result.clone());
         track.add(sample);
-        match (known, track.person.take(), same) {
-            (Some(new), Some(old), true) => {
-                track.person = Some(Match { similarity: new.similarity, ..old });
-                Change::None
-            }
-            (Some(new), previous, _) => {
+        match (known, &mut track.person) {
+            (Some(new), Some(old)) => old.similarity = new.similarity,
+            (Some(new), person @ None) => {
+                *person = Some(new);
                 track.status = Status::Known;
-                track.person = Some(new);
-                Change::Named { previous }
+                return Change::Named;
             }
-            (None, Some(old), true) => {
-                track.person = Some(old);
-                Change::None
-            }
-            (None, previous, _) => {
-                track.status = result.status;
-                previous.map_or(Change::None, |previous| Change::Lost { previous })
-            }
+            (None, Some(_)) => {}
+            (None, None) => track.status = result.status,
         }
+        Change::None
     }
 
     /// Forgets tracks that ended, and those that nobody mentioned for a minute.
@@ -237,6 +276,8 @@ mod tests {
     use super::*;
 
     const T: f32 = 0.4;
+    const HERE: BBox = BBox::new(10.0, 10.0, 20.0, 20.0);
+    const THERE: BBox = BBox::new(35.0, 10.0, 20.0, 20.0);
 
     fn sample(direction: [f32; 3]) -> TrackSample {
         TrackSample {
@@ -270,7 +311,7 @@ mod tests {
         let mut looks = Vec::new();
         for frame in 100..240 {
             let (f, t) = ms(frame);
-            if all.is_due(1, f, t) {
+            if all.is_due(1, f, t, HERE) {
                 looks.push(frame - 100);
                 all.observe(1, (f, t), sample([1.0, 0.0, 0.0]), &unknown(), T);
             }
@@ -284,7 +325,7 @@ mod tests {
         let mut last = 0;
         for frame in 0..1000u64 {
             let time = frame * 5_000_000;
-            if all.is_due(1, frame, time) {
+            if all.is_due(1, frame, time, HERE) {
                 all.observe(1, (frame, time), sample([1.0, 0.0, 0.0]), &unknown(), T);
                 if frame > 300 {
                     assert!(frame - last >= 200, "{frame} {last}");
@@ -299,7 +340,7 @@ mod tests {
     fn name_stays_through_unknown_results_of_the_same_face() {
         let mut all = TrackIdentities::default();
         let change = all.observe(1, ms(0), sample([1.0, 0.0, 0.0]), &known("ada"), T);
-        assert_eq!(change, Change::Named { previous: None });
+        assert_eq!(change, Change::Named);
         for frame in 1..6 {
             let change = all.observe(1, ms(frame), sample([1.0, 0.8, 0.0]), &unknown(), T);
             assert_eq!(change, Change::None);
@@ -315,11 +356,16 @@ mod tests {
         all.observe(1, ms(0), sample([1.0, 0.0, 0.0]), &known("ada"), T);
         let other = || sample([0.0, 1.0, 0.0]);
         assert_eq!(all.observe(1, ms(1), other(), &unknown(), T), Change::None);
-        assert!(all.is_due(1, 2, 2 * 33_000_000), "a contradiction is checked at once");
+        assert!(all.is_due(1, 2, 2 * 33_000_000, HERE), "a contradiction is checked at once");
         let change = all.observe(1, ms(2), other(), &unknown(), T);
-        assert!(matches!(change, Change::Lost { previous } if &*previous.name == "ada"));
-        assert_eq!(all.get(1).unwrap().status, Status::Unknown);
-        assert!(all.get(1).unwrap().person.is_none());
+        assert!(
+            matches!(change, Change::Another { previous: Some(p) } if &*p.name == "ada"),
+            "the tracker is told"
+        );
+        let track = all.get(1).unwrap();
+        assert_eq!((track.status, &track.person), (Status::Identifying, &None));
+        assert!(all.is_due(1, 3, 3 * 33_000_000, HERE));
+        assert_eq!(all.observe(1, ms(3), other(), &known("bob"), T), Change::Named);
     }
 
     #[test]
@@ -331,8 +377,42 @@ mod tests {
         assert_eq!(all.observe(1, ms(2), sample([1.0, 0.1, 0.0]), &known("ada"), T), Change::None);
         assert_eq!(all.observe(1, ms(3), bob(), &known("bob"), T), Change::None);
         let change = all.observe(1, ms(4), bob(), &known("bob"), T);
-        assert!(matches!(change, Change::Named { previous: Some(p) } if &*p.name == "ada"));
-        assert_eq!(all.get(1).unwrap().samples().len(), 1, "ada's crops are not bob's");
+        assert!(matches!(change, Change::Another { previous: Some(p) } if &*p.name == "ada"));
+        assert!(all.get(1).unwrap().samples().is_empty(), "ada's crops are not bob's");
+    }
+
+    #[test]
+    fn face_that_jumps_is_looked_at_again_and_may_be_another_unknown() {
+        let mut all = TrackIdentities::default();
+        let at = |frame: u64| frame * 33_000_000;
+        for frame in [0, 1, 3, 7] {
+            assert!(all.is_due(1, frame, at(frame), HERE));
+            all.observe(1, ms(frame), sample([1.0, 0.0, 0.0]), &unknown(), T);
+        }
+        assert!(!all.is_due(1, 8, at(8), HERE));
+        // A poor crop in the same place is no other person.
+        assert_eq!(all.observe(1, ms(8), sample([0.0, 1.0, 0.0]), &unknown(), T), Change::None);
+        assert_eq!(all.observe(1, ms(9), sample([0.0, 1.0, 0.0]), &unknown(), T), Change::None);
+        for (frame, change) in [(10, Change::None), (11, Change::Another { previous: None })] {
+            assert!(all.is_due(1, frame, at(frame), THERE), "{frame}");
+            assert_eq!(all.observe(1, ms(frame), sample([0.0, 0.0, 1.0]), &unknown(), T), change);
+        }
+    }
+
+    #[test]
+    fn track_that_goes_on_into_a_new_scene_is_looked_at_again() {
+        let mut all = TrackIdentities::default();
+        let looked = |all: &mut TrackIdentities| {
+            for (frame, id) in [(0, 1), (0, 2), (1, 1), (1, 2)] {
+                all.observe(id, ms(frame), sample([1.0, 0.0, 0.0]), &unknown(), T);
+            }
+        };
+        looked(&mut all);
+        all.begin_frame([1, 2, 3].into_iter());
+        assert!(!all.is_due(1, 2, ms(2).1, HERE), "one newcomer is no new scene");
+        all.begin_frame([1, 4, 5].into_iter());
+        assert!(all.is_due(1, 2, ms(2).1, HERE));
+        assert!(!all.is_due(2, 2, ms(2).1, HERE), "not on this frame");
     }
 
     #[test]
@@ -355,7 +435,7 @@ mod tests {
         assert_eq!(lost, [2]);
         assert_eq!(&*all.get(1).unwrap().person.as_ref().unwrap().name, "Ada L.");
         assert_eq!(all.get(2).unwrap().status, Status::Identifying);
-        assert!(all.is_due(1, 0, 0) && all.is_due(2, 0, 0));
+        assert!(all.is_due(1, 0, 0, HERE) && all.is_due(2, 0, 0, HERE));
     }
 
     #[test]

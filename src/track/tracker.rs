@@ -257,6 +257,13 @@ impl Tracker {
         &self.ended
     }
 
+    /// Ends one track between two frames: whoever looked closer found another face in it. The next
+    /// observation there opens a new track. `None` if there is no such track.
+    pub fn end_track(&mut self, track_id: u64) -> Option<EndedTrack> {
+        let place = self.tracks.iter().position(|t| t.id == track_id)?;
+        Some(self.tracks.remove(place).summary())
+    }
+
     /// Ends all tracks, for a new stream or scene; the time may start anew. Ids go on.
     pub fn reset(&mut self) {
         self.ended.clear();

@@ -6,8 +6,11 @@
 //! on every frame, so that the element works on stills too.
 //!
 //! Posts the element message `face-identity` {track-id, person-id, name, similarity, previous-name,
-//! running-time, utc} when a track gets, changes or loses its name (then without person-id, name
-//! and similarity), and `gallery-changed` {generation} when another process wrote to the gallery.
+//! running-time, utc} when a track gets a name or loses it (then without person-id, name and
+//! similarity), and `gallery-changed` {generation} when another process wrote to the gallery.
+//!
+//! When the face of a track turns out to be another person's, the element sends `face-track-split`
+//! upstream: facetrack ends the track, and the face gets a new one.
 //!
 //! The signal `enroll(track-id, name)` enrols the best crops of a track.
 //!
@@ -32,7 +35,7 @@ use gst_base::prelude::*;
 use gst_base::subclass::prelude::*;
 use parking_lot::Mutex;
 
-use super::stream::{FACE_IDENTITY, News, Options, Stats, Stream, When};
+use super::stream::{FACE_IDENTITY, Options, Report, Stats, Stream, When};
 use crate::live::Lateness;
 use crate::meta::{self, FrameFaces, Mapping};
 use crate::runtime::{RuntimeSettings, start_error, with_causes};
@@ -102,7 +105,7 @@ struct State {
 /// What is to be posted once no lock is held.
 #[derive(Default)]
 struct Posts {
-    news: Vec<News>,
+    report: Report,
     /// New generation of the gallery.
     generation: Option<u64>,
     /// Somebody should have put faces on the buffers.
@@ -151,7 +154,7 @@ impl FaceRecognize {
         }
         let live = self.lateness.is_live(self.obj().upcast_ref());
         let when = self.when(state, buffer, live);
-        posts.news = self.recognize(state, settings, buffer, faces, &when, live)?;
+        posts.report = self.recognize(state, settings, buffer, faces, &when, live)?;
         Ok(posts)
     }
 
@@ -163,11 +166,11 @@ impl FaceRecognize {
         mut faces: FrameFaces,
         when: &When,
         live: bool,
-    ) -> Result<Vec<News>, InferenceError> {
+    ) -> Result<Report, InferenceError> {
         let options = settings.options();
         let late = live && self.lateness.is_late(self.obj().upcast_ref(), buffer);
         state.stream.stats.late += u64::from(late);
-        let due = !late && state.stream.wants_pixels(&faces, &options, when);
+        let due = state.stream.wants_pixels(&faces, &options, when) && !late;
         let info = state.info.clone().filter(|_| due);
         let frame = info
             .as_ref()
@@ -183,18 +186,18 @@ impl FaceRecognize {
         }
         let pixels: Option<(&FrameView<'_>, &Mapping)> = view.as_ref().zip(mapping.as_ref());
         let outcome = state.stream.process(pixels, &mut faces, &options, when);
-        let news = match outcome {
+        let report = match outcome {
             Err(e @ InferenceError::Deadline { .. }) => {
                 state.stream.stats.late += 1;
                 self.warn(state, &e.to_string());
-                Vec::new()
+                Report::default()
             }
             other => other?,
         };
         drop(frame);
         // The meta was read without an error just now.
         meta::update(buffer, |present| *present = faces);
-        Ok(news)
+        Ok(report)
     }
 
     fn when(&self, state: &mut State, buffer: &gst::BufferRef, live: bool) -> When {
@@ -223,7 +226,7 @@ impl FaceRecognize {
             let changed = gst::Structure::builder("gallery-changed");
             messages.push(changed.field("generation", generation).build());
         }
-        for news in posts.news {
+        for news in posts.report.news {
             gst::debug!(CAT, imp = self, "track {} is {:?}", news.track_id, news.person);
             let mut s = gst::Structure::builder(FACE_IDENTITY)
                 .field("track-id", news.track_id)
@@ -249,6 +252,11 @@ impl FaceRecognize {
             let message = gst::message::Element::builder(structure).src(&*obj).build();
             // Without a bus nobody listens.
             let _ = obj.post_message(message);
+        }
+        for track_id in posts.report.splits {
+            gst::debug!(CAT, imp = self, "track {track_id} went over to another face");
+            // Without a facetrack upstream the track keeps its id.
+            let _ = obj.sink_pad().push_event(crate::split::event(track_id));
         }
     }
 

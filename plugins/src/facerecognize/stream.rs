@@ -37,6 +37,14 @@ pub(super) struct News {
     pub(super) event: Event,
 }
 
+/// What one frame gave to tell others.
+#[derive(Debug, Default)]
+pub(super) struct Report {
+    pub(super) news: Vec<News>,
+    /// Tracks whose face became another person's.
+    pub(super) splits: Vec<u64>,
+}
+
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Stats {
     pub(super) frames: u64,
@@ -113,22 +121,26 @@ impl Stream {
         Ok(Some((snapshot.generation(), self.identities.gallery_changed(name_of))))
     }
 
-    /// Is any face of this frame to be embedded?
+    /// Takes in which faces a frame has: to be called once for each. Is any to be embedded?
     pub(super) fn wants_pixels(
         &mut self,
         faces: &FrameFaces,
         options: &Options,
         when: &When,
     ) -> bool {
-        faces.faces.iter().any(|face| self.is_due(face, faces.frame_id, options, when))
+        let tracked = faces.faces.iter().filter(|f| f.observed && f.track_id != 0);
+        self.identities.begin_frame(tracked.map(|f| f.track_id));
+        // No short circuit: the schedule is to see every face of the frame.
+        let due = |face| self.is_due(face, faces.frame_id, options, when);
+        faces.faces.iter().map(due).fold(false, |any, due| any | due)
     }
 
     fn is_due(&mut self, face: &Face, frame: u64, options: &Options, when: &When) -> bool {
         face.observed
             && face.landmarks.is_some()
             && (face.track_id == 0
-                || options.every_face
-                || self.identities.is_due(face.track_id, frame, when.time_ns))
+                || self.identities.is_due(face.track_id, frame, when.time_ns, face.bbox)
+                || options.every_face)
     }
 
     /// Embeds the faces that are due, looks them up, and writes what is known into `faces`.
@@ -141,21 +153,21 @@ impl Stream {
         faces: &mut FrameFaces,
         options: &Options,
         when: &When,
-    ) -> Result<Vec<News>, InferenceError> {
+    ) -> Result<Report, InferenceError> {
         self.stats.frames += 1;
         self.stats.faces += faces.faces.len() as u64;
-        let mut news = Vec::new();
+        let mut report = Report::default();
         let outcome = match view {
-            Some((view, mapping)) => self.look(view, mapping, faces, options, when, &mut news),
+            Some((view, mapping)) => self.look(view, mapping, faces, options, when, &mut report),
             None => Ok(()),
         };
         for face in &mut faces.faces {
             self.describe(face, when);
         }
         self.identities.end(&faces.ended_tracks, when.time_ns);
-        self.hold(news.iter().map(|n| n.event.clone()), when);
+        self.hold(report.news.iter().map(|n| n.event.clone()), when);
         faces.events.extend(self.held.iter().map(|(event, _)| event.clone()));
-        outcome.map(|()| news)
+        outcome.map(|()| report)
     }
 
     fn look(
@@ -165,7 +177,7 @@ impl Stream {
         faces: &mut FrameFaces,
         options: &Options,
         when: &When,
-        news: &mut Vec<News>,
+        report: &mut Report,
     ) -> Result<(), InferenceError> {
         let mut due = Vec::new();
         for (index, face) in faces.faces.iter().enumerate() {
@@ -194,7 +206,7 @@ impl Stream {
             };
             let frame = faces.frame_id;
             let face = &mut faces.faces[due.index];
-            self.take_in(face, frame, due.crop, due.weight, embedding, options, when, news);
+            self.take_in(face, frame, due.crop, due.weight, embedding, options, when, report);
         }
         Ok(())
     }
@@ -209,7 +221,7 @@ impl Stream {
         embedding: Embedding,
         options: &Options,
         when: &When,
-        news: &mut Vec<News>,
+        report: &mut Report,
     ) {
         face.fingerprint = Some(self.fingerprint.clone());
         if options.embed_output {
@@ -232,18 +244,21 @@ impl Stream {
         let sample = TrackSample { crop, embedding, weight };
         let at = (frame, when.time_ns);
         let own = self.embedder.spec().threshold;
-        let previous = match self.identities.observe(face.track_id, at, sample, &result, own) {
+        let track_id = face.track_id;
+        let previous = match self.identities.observe(track_id, at, sample, &result, own) {
             Change::None => return,
-            Change::Named { previous } => previous,
-            Change::Lost { previous } => Some(previous),
+            Change::Named => None,
+            Change::Another { previous } => {
+                report.splits.push(track_id);
+                if previous.is_none() {
+                    return;
+                }
+                previous
+            }
         };
-        let person = self.identities.get(face.track_id).and_then(|t| t.person.clone());
-        news.push(News {
-            track_id: face.track_id,
-            event: event(face.track_id, person.as_ref(), when),
-            person,
-            previous,
-        });
+        let person = self.identities.get(track_id).and_then(|t| t.person.clone());
+        let event = event(track_id, person.as_ref(), when);
+        report.news.push(News { track_id, event, person, previous });
     }
 
     /// Looks the embedding up; without a gallery everybody is unknown. `None`: the search failed.

@@ -277,6 +277,19 @@ impl BaseTransformImpl for FaceTrack {
         self.parent_sink_event(event)
     }
 
+    fn src_event(&self, event: gst::Event) -> bool {
+        let Some(track_id) = crate::split::track_id(&event) else {
+            return self.parent_src_event(event);
+        };
+        let ended = self.state.lock().stream.as_mut().and_then(|s| s.end_track(track_id));
+        if let Some(ended) = ended {
+            gst::debug!(CAT, imp = self, "track {track_id} went over to another face");
+            self.stats.lock().ended += 1;
+            self.post_ended(&[ended]);
+        }
+        true
+    }
+
     fn transform_ip(
         &self,
         buffer: &mut gst::BufferRef,

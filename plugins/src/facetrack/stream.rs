@@ -33,8 +33,8 @@ pub(super) struct Stream {
     last_step_ns: u64,
     /// Score of the last observation of every live track.
     scores: HashMap<u64, f32>,
-    /// Tracks that a reset ended: the next meta lists them.
-    ended_by_reset: Vec<u64>,
+    /// Tracks that ended between two frames: the next meta lists them.
+    ended_between: Vec<u64>,
 }
 
 impl Stream {
@@ -44,7 +44,7 @@ impl Stream {
             last_ns: None,
             last_step_ns: FALLBACK_STEP_NS,
             scores: HashMap::new(),
-            ended_by_reset: Vec::new(),
+            ended_between: Vec::new(),
         })
     }
 
@@ -63,8 +63,16 @@ impl Stream {
         self.last_ns = None;
         self.scores.clear();
         let ended = self.tracker.ended().to_vec();
-        self.ended_by_reset.extend(ended.iter().map(|t| t.track_id));
+        self.ended_between.extend(ended.iter().map(|t| t.track_id));
         ended
+    }
+
+    /// Ends one track; the next meta lists it. `None` if there is no such track.
+    pub(super) fn end_track(&mut self, track_id: u64) -> Option<EndedTrack> {
+        let ended = self.tracker.end_track(track_id)?;
+        self.scores.remove(&track_id);
+        self.ended_between.push(track_id);
+        Some(ended)
     }
 
     /// Takes the time of a buffer: its own, else that of the last one and a frame. Returns it, ns,
@@ -106,7 +114,7 @@ impl Stream {
         }
         self.mark(faces, size);
         let ended = self.tracker.ended().to_vec();
-        faces.ended_tracks.append(&mut self.ended_by_reset);
+        faces.ended_tracks.append(&mut self.ended_between);
         for track in &ended {
             self.scores.remove(&track.track_id);
             faces.ended_tracks.push(track.track_id);
