@@ -18,12 +18,11 @@ const MAX_FILE_BYTES: u64 = 512 << 20;
 /// Longest side in pixels: the most that WebP, and nearly the most that a camera, can store.
 const MAX_SIDE: u32 = 32_768;
 
-/// Most pixels of a picture: phones' sensors have up to 200 million.
-const MAX_PIXELS: u64 = 220_000_000;
+/// Most pixels of a picture: more than the 108 million of the larger sensors of phones.
+const MAX_PIXELS: u64 = 120_000_000;
 
-/// Most bytes that a decoder may ask for, and that its undecoded-to-RGB result may have (four
-/// channels of 16 bits for 128 million pixels).
-const MAX_DECODED_BYTES: u64 = 1 << 30;
+/// Most bytes that a decoder may ask for: as many pixels with four channels.
+const MAX_DECODED_BYTES: u64 = 512 << 20;
 
 /// Lower-case endings of the files that [`Picture::open`] is meant for. The contents decide what
 /// a file is, not its name.

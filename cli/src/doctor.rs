@@ -11,7 +11,7 @@ use gst::prelude::*;
 use serde::Serialize;
 
 use crate::options::ModelOptions;
-use crate::output::{self, Exit, printable, with_causes};
+use crate::output::{self, Exit, counted, printable, with_causes};
 
 /// Check that everything needed is there and works
 ///
@@ -278,10 +278,10 @@ fn gallery(path: &Path, fingerprint: Option<&Fingerprint>) -> Check {
         return Check { advice, ..Check::failed(NAME, &error) };
     }
     let detail = format!(
-        "'{}' has {} people with {} pictures, embedded by {}",
+        "'{}' has {} with {}, embedded by {}",
         path.display(),
-        info.persons,
-        info.samples,
+        counted(info.persons, "person", "people"),
+        counted(info.samples, "picture", "pictures"),
         info.model
     );
     if !info.private {

@@ -10,7 +10,7 @@ use face_core::recognizer::{Recognizer, Rejection, SampleError, SampleRules, in_
 use serde::Serialize;
 
 use crate::options::ModelOptions;
-use crate::output::{self, Exit, printable};
+use crate::output::{self, Exit, counted, printable};
 
 /// Enrol people from pictures
 ///
@@ -193,10 +193,10 @@ fn sample(
 ) -> Result<NewSample, SampleError> {
     let picture = Picture::open(&candidate.path).map_err(Rejection::Unreadable)?;
     let sample = recognizer.sample(&picture.view(), rules)?;
-    let crop_png = sample.crop.to_png().map_err(Rejection::Unreadable)?;
     Ok(NewSample {
         embedding: sample.embedding,
-        crop_png: Some(crop_png),
+        // Only for another model later: a sample is as good without it.
+        crop_png: sample.crop.to_png().ok(),
         source: candidate.path.display().to_string(),
     })
 }
@@ -271,7 +271,8 @@ impl Totals {
     fn summary(&self, gallery: &Gallery) -> String {
         let Self { pictures, enrolled, duplicates, unreadable } = self;
         let rejected = pictures - enrolled - duplicates;
-        let mut text = format!("{enrolled} of {pictures} pictures enrolled");
+        let pictures_text = counted(*pictures as u64, "picture", "pictures");
+        let mut text = format!("{enrolled} of {pictures_text} enrolled");
         if *duplicates > 0 {
             text += &format!(", {duplicates} enrolled before");
         }
@@ -282,9 +283,10 @@ impl Totals {
             text += &format!(" ({unreadable} of them unreadable)");
         }
         let snapshot = gallery.snapshot();
-        let (people, samples) = (snapshot.people().len(), snapshot.samples());
+        let people = counted(snapshot.people().len() as u64, "person", "people");
+        let samples = counted(snapshot.samples() as u64, "picture", "pictures");
         let gallery = printable(&gallery.path().display().to_string());
-        text + &format!("; '{gallery}' has {people} people with {samples} pictures")
+        text + &format!("; '{gallery}' has {people} with {samples}")
     }
 
     fn exit(&self) -> Exit {

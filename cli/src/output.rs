@@ -100,6 +100,11 @@ pub(crate) fn printable(text: &str) -> String {
     text.chars().map(harmless).collect()
 }
 
+/// "1 picture", "2 pictures".
+pub(crate) fn counted(count: u64, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
 /// A progress bar on standard error; hidden when that is no terminal.
 pub(crate) fn progress(pictures: usize) -> ProgressBar {
     let bar = ProgressBar::new(pictures as u64);

@@ -130,7 +130,7 @@ fn fetch_resumes_and_path_and_verify_find_the_result() {
     let verified = run(home.path(), &["verify", DETECTOR]);
     assert_eq!(verified.status.code(), Some(1));
     assert!(stdout(&verified).contains("damaged"), "{}", stdout(&verified));
-    assert_eq!(run(home.path(), &["path", DETECTOR]).status.code(), Some(1));
+    assert_eq!(run(home.path(), &["path", DETECTOR]).status.code(), Some(2));
 }
 
 #[test]
@@ -184,7 +184,7 @@ fn model_without_an_address_says_so() {
 fn missing_model_names_the_places_and_the_command() {
     let home = home();
     let output = run(home.path(), &["path", DETECTOR]);
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(2));
     let place = data(home.path()).join(FILE);
     assert!(stderr(&output).contains(place.to_str().unwrap()), "{}", stderr(&output));
     assert!(stderr(&output).contains("facectl models fetch yunet_n_dynamic"));
