@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use face_core::model;
 use parking_lot::Mutex;
 
 use crate::chain::{self, ChainOptions, Recognition};
@@ -13,8 +14,6 @@ use crate::run::{self, Ended, Progress, RunError, Tapped};
 use crate::schema::{Analysis, FrameRecord};
 use crate::summary::Summary;
 
-/// The embedder that facerecognize takes when none is named.
-pub(crate) const DEFAULT_EMBEDDER: &str = "mobilefacenet";
 /// Pictures that end so much earlier than the file says mean that it was cut off: at least this
 /// and a twentieth of the length.
 const CUT_OFF_NS: u64 = 1_000_000_000;
@@ -196,7 +195,7 @@ impl Collector {
             })?;
         }
         let embedder = options.recognition.embedder.clone();
-        let embedder = embedder.unwrap_or_else(|| DEFAULT_EMBEDDER.to_owned());
+        let embedder = embedder.unwrap_or_else(|| model::DEFAULT_EMBEDDER.to_owned());
         let mut warnings = ended.warnings;
         warnings.extend(cut_off(self.summary.end_ns(), ended.duration_ns));
         let source = options.video.to_string_lossy().into_owned();

@@ -31,6 +31,8 @@ pub struct Recognition {
     /// Look at every frame and embed every observed face, not only when a track needs it.
     pub every_face: bool,
     pub provider: Provider,
+    /// Index of the GPU for CUDA and TensorRT.
+    pub device_id: u32,
     /// Inference threads on a CPU; 0: one per core.
     pub threads: u32,
     /// Path of libonnxruntime.so; searched when absent.
@@ -175,6 +177,7 @@ fn recognition(options: &ChainOptions) -> Result<Vec<gst::Element>, AnalyzeError
 
 fn inference(element: &gst::Element, options: &Recognition) {
     element.set_property_from_str("provider", options.provider.as_str());
+    element.set_property("device-id", options.device_id);
     element.set_property("threads", options.threads);
     if let Some(path) = &options.runtime_library {
         element.set_property("runtime-library", path.to_string_lossy().as_ref());

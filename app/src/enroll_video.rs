@@ -13,7 +13,7 @@ use face_core::model::{self, Task};
 use gst::prelude::*;
 use parking_lot::Mutex;
 
-use crate::analyze::{DEFAULT_EMBEDDER, check_video};
+use crate::analyze::check_video;
 use crate::chain::{self, ChainOptions, Recognition};
 use crate::error::AnalyzeError;
 use crate::people::{Group, People, Sample};
@@ -114,12 +114,13 @@ pub fn enroll_from_video(
 
 /// The embedding space, and the threshold that its model recommends.
 fn embedder(options: &Recognition) -> Result<(Arc<Fingerprint>, f32), AnalyzeError> {
-    let name = options.embedder.as_deref().unwrap_or(DEFAULT_EMBEDDER);
+    let name = options.embedder.as_deref().unwrap_or(model::DEFAULT_EMBEDDER);
     let model = model::resolve(name, Task::Embedder)
         .map_err(|e| AnalyzeError::Model { model: name.to_owned(), source: Box::new(e) })?;
     // The pool of facerecognize: with the same options, the model is loaded once.
     let pool = PoolOptions {
         provider: options.provider,
+        device_id: options.device_id,
         threads: options.threads as usize,
         runtime_library: options.runtime_library.clone(),
         ..PoolOptions::default()

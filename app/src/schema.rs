@@ -60,9 +60,11 @@ pub struct TrackSummary {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PersonSummary {
     pub name: String,
-    /// Frames with an observed face of that final name.
+    /// Frames with an observed face of that final name: faces of a track that were not recognised
+    /// yet, or wrongly at first, have the name that the track got later.
     pub frames: u64,
-    /// Ids of the tracks of that final name.
+    /// Ids of the tracks that showed the person. A track that went over from one person to another,
+    /// as it may where a scene is cut, is listed with both.
     pub tracks: Vec<u64>,
     /// First and last time of each stretch; gaps of up to a second are part of it.
     pub intervals_ns: Vec<[u64; 2]>,

@@ -13,6 +13,8 @@ use crate::schema::{
 
 /// Appearances of a person that are no further apart are one stretch.
 const MERGE_GAP_NS: u64 = 1_000_000_000;
+/// A name carried over so much time was no mistake.
+const LASTING_NS: u64 = 1_000_000_000;
 /// Side of the crop that embedders see: larger faces are not clearer to them.
 const CLEAR_SIDE_PX: f32 = 112.0;
 
@@ -23,18 +25,12 @@ struct Seen {
     pts_ns: Option<u64>,
 }
 
-#[derive(Debug, Default)]
+/// A name that a track carried.
+#[derive(Debug)]
 struct Named {
+    name: String,
     person_id: Option<String>,
     similarity: Option<f32>,
-    seen: Vec<Seen>,
-}
-
-impl Named {
-    /// Frames, then the later: what the track is called in the end.
-    fn support(&self) -> (usize, Option<u64>) {
-        (self.seen.len(), self.seen.last().map(|s| s.frame))
-    }
 }
 
 #[derive(Debug)]
@@ -51,27 +47,24 @@ struct Track {
     status: (u64, &'static str),
     /// Nearest similarity while nobody was recognised.
     similarity: Option<f32>,
-    named: BTreeMap<String, Named>,
-    /// Observations that carried no name.
-    nameless: Vec<Seen>,
+    named: Vec<Named>,
+    /// Every observation, with the index of the name that it carried.
+    seen: Vec<(Seen, Option<usize>)>,
     best: Option<Best>,
 }
 
 impl Track {
     fn add(&mut self, face: &Face, seen: Seen, bbox: [f32; 4]) {
         self.status = (seen.frame, face.status.as_str());
-        match carried_name(face) {
-            Some(name) => {
-                let named = self.named.entry(name.to_owned()).or_default();
+        let index = carried_name(face).map(|name| self.index(name));
+        match index.and_then(|i| self.named.get_mut(i)) {
+            Some(named) => {
                 named.person_id = face.person_id.clone().or(named.person_id.take());
                 named.similarity = greater(named.similarity, face.similarity);
-                named.seen.push(seen);
             }
-            None => {
-                self.similarity = greater(self.similarity, face.similarity);
-                self.nameless.push(seen);
-            }
+            None => self.similarity = greater(self.similarity, face.similarity),
         }
+        self.seen.push((seen, index));
         let side = bbox[2].min(bbox[3]);
         let clearness = face.quality.unwrap_or(face.score) * (side / CLEAR_SIDE_PX).clamp(0.0, 1.0);
         if self.best.as_ref().is_none_or(|b| clearness > b.clearness) {
@@ -79,19 +72,30 @@ impl Track {
         }
     }
 
+    fn index(&mut self, name: &str) -> usize {
+        self.named.iter().position(|n| n.name == name).unwrap_or_else(|| {
+            self.named.push(Named { name: name.to_owned(), person_id: None, similarity: None });
+            self.named.len() - 1
+        })
+    }
+
     /// Takes over what was observed under another id.
     fn absorb(&mut self, other: Track) {
         self.confirmed |= other.confirmed;
         self.status = self.status.max(other.status);
         self.similarity = greater(self.similarity, other.similarity);
-        for (name, more) in other.named {
-            let named = self.named.entry(name).or_default();
-            named.person_id = named.person_id.take().or(more.person_id);
-            named.similarity = greater(named.similarity, more.similarity);
-            named.seen.extend(more.seen);
-            named.seen.sort_by_key(|s| s.frame);
+        let mut indices = Vec::with_capacity(other.named.len());
+        for more in other.named {
+            let index = self.index(&more.name);
+            if let Some(named) = self.named.get_mut(index) {
+                named.person_id = named.person_id.take().or(more.person_id);
+                named.similarity = greater(named.similarity, more.similarity);
+            }
+            indices.push(index);
         }
-        self.nameless.extend(other.nameless);
+        let moved = |index: Option<usize>| index.and_then(|i| indices.get(i).copied());
+        self.seen.extend(other.seen.into_iter().map(|(seen, index)| (seen, moved(index))));
+        self.seen.sort_by_key(|(seen, _)| seen.frame);
         if let Some(best) = other.best
             && self.best.as_ref().is_none_or(|b| best.clearness > b.clearness)
         {
@@ -99,26 +103,58 @@ impl Track {
         }
     }
 
-    fn final_name(&self) -> Option<(&String, &Named)> {
-        self.named.iter().max_by_key(|(_, named)| named.support())
+    /// Observations that carried a name.
+    fn carried(&self, index: usize) -> impl DoubleEndedIterator<Item = &Seen> {
+        self.seen.iter().filter(move |(_, i)| *i == Some(index)).map(|(seen, _)| seen)
     }
 
-    fn observations(&self) -> impl Iterator<Item = Seen> + '_ {
-        self.named.values().flat_map(|n| &n.seen).chain(&self.nameless).copied()
+    /// Index of the name carried on the most frames; of two equal ones the later.
+    fn final_name(&self) -> Option<usize> {
+        let support =
+            |i: &usize| (self.carried(*i).count(), self.carried(*i).next_back().map(|s| s.frame));
+        (0..self.named.len()).max_by_key(support)
+    }
+
+    /// Did the track carry the name so long that it was no mistake? Then the track went over from
+    /// one person to another, as it may where a scene is cut.
+    fn carried_long(&self, index: usize) -> bool {
+        let mut carried = self.carried(index);
+        let first = carried.next().and_then(|s| s.pts_ns);
+        match (first, carried.next_back().and_then(|s| s.pts_ns)) {
+            (Some(first), Some(last)) => last - first >= LASTING_NS,
+            _ => false,
+        }
+    }
+
+    /// Whose each observation is. Those that carried no name (not recognised yet, turned away),
+    /// or one that was a mistake, go to the next person of the track, else to the last.
+    fn owners(&self) -> Vec<(Seen, usize)> {
+        let final_name = self.final_name();
+        let right: Vec<bool> =
+            (0..self.named.len()).map(|i| Some(i) == final_name || self.carried_long(i)).collect();
+        let owner = |index: Option<usize>| index.filter(|i| right.get(*i) == Some(&true));
+        let mut current = self.seen.iter().rev().find_map(|(_, index)| owner(*index));
+        let mut owners = Vec::with_capacity(self.seen.len());
+        for (seen, index) in self.seen.iter().rev() {
+            current = owner(*index).or(current);
+            owners.extend(current.map(|owner| (*seen, owner)));
+        }
+        owners
     }
 
     fn summary(&self, track_id: u64) -> Option<TrackSummary> {
         let best = self.best.as_ref()?;
-        let name = self.final_name();
+        let name = self.final_name().and_then(|i| self.named.get(i));
+        let times = || self.seen.iter().filter_map(|(seen, _)| seen.pts_ns);
         Some(TrackSummary {
             track_id,
-            first_pts_ns: self.observations().filter_map(|s| s.pts_ns).min(),
-            last_pts_ns: self.observations().filter_map(|s| s.pts_ns).max(),
-            frames: self.observations().count() as u64,
+            first_pts_ns: times().min(),
+            last_pts_ns: times().max(),
+            frames: self.seen.len() as u64,
             status: if name.is_some() { "known" } else { self.status.1 }.to_owned(),
-            name: name.map(|(name, _)| name.clone()),
-            person_id: name.and_then(|(_, named)| named.person_id.clone()),
-            similarity: name.map_or(self.similarity, |(_, named)| named.similarity).map(rounded),
+            name: name.map(|n| n.name.clone()),
+            person_id: name.and_then(|n| n.person_id.clone()),
+            similarity: name.map_or(self.similarity, |n| n.similarity).map(rounded),
             best_box: best.bbox,
             best_pts_ns: best.pts_ns,
         })
@@ -229,28 +265,23 @@ impl Summary {
         }
     }
 
-    /// An observation belongs to the name that it carried; one without a name (not recognised
-    /// yet, turned away) belongs to the final name of its track. Names that were no track's in the
-    /// end were mistakes and are left out.
     fn people(&self) -> Vec<PersonSummary> {
-        let mut people: BTreeMap<&str, (Vec<u64>, BTreeSet<(u64, Option<u64>)>)> = BTreeMap::new();
+        type Appearances = (Vec<u64>, BTreeSet<(u64, Option<u64>)>);
+        let mut people: BTreeMap<&str, Appearances> = BTreeMap::new();
         for (id, track) in &self.tracks {
-            if let Some((name, _)) = track.final_name() {
-                let (tracks, seen) = people.entry(name).or_default();
-                tracks.push(*id);
-                seen.extend(track.nameless.iter().map(|s| (s.frame, s.pts_ns)));
+            for (seen, owner) in track.owners() {
+                let Some(named) = track.named.get(owner) else { continue };
+                let (tracks, frames) = people.entry(&named.name).or_default();
+                if !tracks.contains(id) {
+                    tracks.push(*id);
+                }
+                frames.insert((seen.frame, seen.pts_ns));
             }
         }
         // Faces that are on no track speak for themselves.
-        for name in self.loose.keys() {
-            people.entry(name).or_default();
-        }
-        let carried =
-            self.tracks.values().flat_map(|t| &t.named).map(|(n, named)| (n, &named.seen));
-        for (name, observations) in carried.chain(&self.loose) {
-            if let Some((_, seen)) = people.get_mut(name.as_str()) {
-                seen.extend(observations.iter().map(|s| (s.frame, s.pts_ns)));
-            }
+        for (name, seen) in &self.loose {
+            let (_, frames) = people.entry(name).or_default();
+            frames.extend(seen.iter().map(|s| (s.frame, s.pts_ns)));
         }
         let mut people: Vec<PersonSummary> = people
             .into_iter()

@@ -79,7 +79,7 @@ fn predicted_faces_are_written_but_not_counted() {
 }
 
 #[test]
-fn name_carried_most_is_final_and_a_corrected_one_is_dropped() {
+fn name_carried_most_is_final_and_replaces_a_corrected_one() {
     let mut summary = Summary::default();
     push(&mut summary, 0, vec![vec![face(1, Some("bob"))]; 2]);
     push(&mut summary, 2, vec![vec![face(1, Some("ada"))]; 6]);
@@ -87,7 +87,7 @@ fn name_carried_most_is_final_and_a_corrected_one_is_dropped() {
     assert_eq!(analysis.tracks[0].name.as_deref(), Some("ada"));
     assert_eq!(analysis.tracks[0].person_id.as_deref(), Some("id of ada"));
     let people: Vec<_> = analysis.people.iter().map(|p| (p.name.as_str(), p.frames)).collect();
-    assert_eq!(people, [("ada", 6)]);
+    assert_eq!(people, [("ada", 8)]);
 }
 
 #[test]
@@ -99,15 +99,19 @@ fn of_two_names_carried_as_often_the_later_is_final() {
 }
 
 #[test]
-fn track_taken_over_gives_each_person_their_frames() {
+fn track_that_goes_over_to_another_person_gives_each_their_frames() {
     let mut summary = Summary::default();
-    push(&mut summary, 0, vec![vec![face(1, Some("bob"))]; 4]);
-    push(&mut summary, 4, vec![vec![face(1, Some("ada"))]; 6]);
-    push(&mut summary, 10, vec![vec![face(2, Some("bob"))]; 3]);
+    push(&mut summary, 0, vec![vec![face(1, None)]; 2]);
+    push(&mut summary, 2, vec![vec![face(1, Some("bob"))]; 40]);
+    push(&mut summary, 42, vec![vec![face(1, None)]; 3]);
+    push(&mut summary, 45, vec![vec![face(1, Some("ada"))]; 30]);
+    push(&mut summary, 75, vec![vec![face(1, None)]; 4]);
     let analysis = finish(summary);
     let people: Vec<_> = analysis.people.iter().map(|p| (p.name.as_str(), p.frames)).collect();
-    assert_eq!(people, [("bob", 7), ("ada", 6)]);
-    assert_eq!(analysis.people[0].tracks, [2]);
+    assert_eq!(people, [("bob", 42), ("ada", 37)]);
+    assert!(analysis.people.iter().all(|p| p.tracks == [1]));
+    assert_eq!(analysis.people[1].intervals_ns, [[42 * STEP_NS, 78 * STEP_NS]]);
+    assert_eq!(analysis.tracks[0].name.as_deref(), Some("bob"));
 }
 
 #[test]

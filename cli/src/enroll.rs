@@ -9,6 +9,7 @@ use face_core::picture::{FILE_ENDINGS, Picture};
 use face_core::recognizer::{Recognizer, Rejection, SampleError, SampleRules, in_order};
 use serde::Serialize;
 
+use crate::enroll_video::{self, VideoArguments};
 use crate::options::ModelOptions;
 use crate::output::{self, Exit, counted, printable};
 
@@ -40,8 +41,10 @@ pub(crate) struct Arguments {
     #[arg(long)]
     json: bool,
     /// Pictures (JPEG, PNG, BMP, WebP); without --name: folders of the form DIR/NAME/PICTURE
-    #[arg(required = true, value_name = "PICTURE|DIR")]
+    #[arg(required_unless_present = "from_video", value_name = "PICTURE|DIR")]
     paths: Vec<PathBuf>,
+    #[command(flatten)]
+    video: VideoArguments,
     #[command(flatten)]
     models: ModelOptions,
 }
@@ -92,6 +95,10 @@ struct Totals {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
+    if let Some(video) = &arguments.video.from_video {
+        let Arguments { gallery, json, models, .. } = arguments;
+        return enroll_video::run(&arguments.video, video, gallery, *json, models);
+    }
     let candidates = match &arguments.name {
         Some(name) => named_candidates(name, &arguments.paths)?,
         None => folder_candidates(&arguments.paths)?,

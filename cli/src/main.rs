@@ -1,7 +1,9 @@
 //! facectl: enrol, recognise and compare faces, and look after galleries and models.
 
+mod analyze;
 mod doctor;
 mod enroll;
+mod enroll_video;
 mod models;
 mod options;
 mod output;
@@ -12,7 +14,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Enrol, recognise and compare faces; look after galleries and models
+/// Enrol, recognise and compare faces, analyse videos; look after galleries and models
 #[derive(Debug, Parser)]
 #[command(name = "facectl", version, arg_required_else_help = true, after_help = AFTER_HELP)]
 struct Arguments {
@@ -25,6 +27,7 @@ enum Command {
     Enroll(enroll::Arguments),
     Recognize(recognize::Arguments),
     Verify(verify::Arguments),
+    Analyze(analyze::Arguments),
     Doctor(doctor::Arguments),
     Models(models::Args),
 }
@@ -34,13 +37,15 @@ Exit status:
   0  everything went well (verify: the same person)
   1  some input could not be used, or something is wrong (verify: different people)
   2  the command could not be carried out: wrong arguments, or a model, a gallery or ONNX Runtime
-     cannot be used";
+     cannot be used
+  130  it was interrupted";
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Enroll(arguments) => enroll::run(&arguments).map(ExitCode::from),
         Command::Recognize(arguments) => recognize::run(&arguments).map(ExitCode::from),
         Command::Verify(arguments) => verify::run(&arguments).map(ExitCode::from),
+        Command::Analyze(arguments) => analyze::run(&arguments).map(ExitCode::from),
         Command::Doctor(arguments) => doctor::run(&arguments).map(ExitCode::from),
         Command::Models(arguments) => models::run(arguments),
     };

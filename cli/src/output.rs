@@ -16,7 +16,12 @@ pub(crate) enum Exit {
     Negative,
     /// It could not be carried out; clap ends with the same status for wrong arguments.
     Error,
+    /// SIGINT or SIGTERM ended it.
+    Interrupted,
 }
+
+/// Status of a command that was interrupted, as shells have it: 128 and SIGINT's number.
+pub(crate) const INTERRUPTED: u8 = 130;
 
 impl From<Exit> for std::process::ExitCode {
     fn from(exit: Exit) -> Self {
@@ -24,6 +29,7 @@ impl From<Exit> for std::process::ExitCode {
             Exit::Success => 0u8,
             Exit::Negative => 1,
             Exit::Error => 2,
+            Exit::Interrupted => INTERRUPTED,
         })
     }
 }

@@ -1,0 +1,258 @@
+//! `facectl analyze`: who is seen when in a video.
+
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Context;
+use face_pipeline::{Analysis, AnalyzeError, AnalyzeOptions, Progress, Recognition, analyze_file};
+use indicatif::{ProgressBar, ProgressStyle};
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use crate::options::{ModelOptions, similarity};
+use crate::output::{self, Exit, printable};
+
+/// Stretches that are listed per person before the rest is only counted.
+const SHOWN_STRETCHES: usize = 8;
+
+/// Say who is seen when in a video
+///
+/// Finds the faces of a video, follows them, and recognises the people of a gallery. Prints who
+/// was seen when; with --json and --frames writes what was found to files, with --annotate a copy
+/// of the video with boxes and names, which keeps the sound.
+///
+/// Output files appear whole at the end, or not at all.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Exit status: 0 if the video was analysed to its end, 2 if the command could not be carried out, 130 \
+if it was interrupted.")]
+pub(crate) struct Arguments {
+    /// Gallery of the people to recognise
+    #[arg(long, short, value_name = "FILE")]
+    gallery: PathBuf,
+    /// Look at every frame and recognise every face on it, not only when that is needed to follow
+    /// and name people; slower, and counts every frame
+    #[arg(long, conflicts_with = "interval")]
+    every_face: bool,
+    /// Look for faces on every N-th frame [default: 2 above 20 frames per second, else 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    interval: Option<u32>,
+    /// Cosine similarity from which a face is a person [default: what the embedder recommends]
+    #[arg(long, value_name = "SIMILARITY", value_parser = similarity)]
+    threshold: Option<f32>,
+    /// Write the embeddings of the faces into the file of --frames. They are biometric data
+    #[arg(long, requires = "frames")]
+    embeddings: bool,
+    /// Write a copy of the video with boxes and names
+    #[arg(long, value_name = "OUT.mp4")]
+    annotate: Option<PathBuf>,
+    /// Write the analysis: tracks, people and when they were seen
+    #[arg(long, value_name = "OUT.json")]
+    json: Option<PathBuf>,
+    /// Write one JSON object per frame
+    #[arg(long, value_name = "OUT.jsonl")]
+    frames: Option<PathBuf>,
+    /// The video, in any format that GStreamer decodes
+    video: PathBuf,
+    #[command(flatten)]
+    models: ModelOptions,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
+    let options = AnalyzeOptions {
+        video: arguments.video.clone(),
+        recognition: Recognition {
+            interval: arguments.interval.unwrap_or(0),
+            threshold: arguments.threshold,
+            every_face: arguments.every_face,
+            ..recognition(&arguments.models)
+        },
+        gallery: Some(arguments.gallery.clone()),
+        embeddings: arguments.embeddings,
+        annotate: arguments.annotate.clone(),
+        json: arguments.json.clone(),
+        frames: arguments.frames.clone(),
+    };
+    let result = watched(|progress| analyze_file(&options, progress))?;
+    let Some(analysis) = result else {
+        return Ok(Exit::Interrupted);
+    };
+    for warning in &analysis.warnings {
+        output::note(format_args!("facectl: warning: {}", printable(warning)));
+    }
+    // A device such as /dev/stdout is for the machine: the table would spoil it.
+    let spoils = |path: &PathBuf| path.starts_with("/dev/") && path.as_os_str() != "/dev/null";
+    if ![&options.json, &options.frames].into_iter().flatten().any(spoils) {
+        for line in table(&analysis) {
+            output::line(&printable(&line))?;
+        }
+    }
+    Ok(Exit::Success)
+}
+
+/// How the models are run, from the options that every command has.
+pub(crate) fn recognition(models: &ModelOptions) -> Recognition {
+    Recognition {
+        detector: Some(models.detector.clone()),
+        embedder: Some(models.embedder.clone()),
+        provider: models.provider,
+        device_id: models.device_id,
+        threads: u32::from(models.threads),
+        runtime_library: models.runtime_library.clone(),
+        ..Recognition::default()
+    }
+}
+
+/// Runs `work` with a progress bar; `None` if SIGINT or SIGTERM stopped it.
+pub(crate) fn watched<T>(
+    work: impl FnOnce(&mut dyn FnMut(Progress) -> ControlFlow<()>) -> Result<T, AnalyzeError>,
+) -> anyhow::Result<Option<T>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    catch_signals(&stop)?;
+    let bar = ProgressBar::new(0);
+    bar.set_style(style("{spinner} {pos} s, {msg}"));
+    bar.enable_steady_tick(Duration::from_millis(500));
+    let result = work(&mut |progress| {
+        show(&bar, progress);
+        if stop.load(Ordering::Relaxed) {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    });
+    bar.finish_and_clear();
+    match result {
+        Err(AnalyzeError::Interrupted { .. }) => Ok(None),
+        result => Ok(Some(result?)),
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+/// The bar counts milliseconds of the video; without a length it only says how far it is.
+fn show(bar: &ProgressBar, progress: Progress) {
+    let position = progress.position_ns.unwrap_or(0);
+    if let Some(duration) = progress.duration_ns.filter(|d| *d > 0) {
+        if bar.length() != Some(duration / 1_000_000) {
+            bar.set_length(duration / 1_000_000);
+            bar.set_style(style("{wide_bar} {percent} %, {msg}, {eta} left"));
+        }
+        bar.set_position(position.min(duration) / 1_000_000);
+    } else {
+        bar.set_position(position / 1_000_000_000);
+    }
+    bar.set_message(format!("{} frames", progress.frames));
+}
+
+/// Sets `stop` on SIGINT and SIGTERM. A second signal ends the process at once.
+fn catch_signals(stop: &Arc<AtomicBool>) -> anyhow::Result<()> {
+    for signal in [SIGINT, SIGTERM] {
+        // Handlers run in this order: the first signal finds `stop` unset.
+        let status = output::INTERRUPTED.into();
+        signal_hook::flag::register_conditional_shutdown(signal, status, stop.clone())
+            .and_then(|_| signal_hook::flag::register(signal, stop.clone()))
+            .context("catch signals")?;
+    }
+    Ok(())
+}
+
+/// Who was seen when, most seen first.
+fn table(analysis: &Analysis) -> Vec<String> {
+    let unnamed = analysis.tracks.iter().filter(|t| t.name.is_none()).count();
+    let mut lines = vec![format!(
+        "{}: {} frames{}, {} people recognised, {unnamed} tracks of others",
+        analysis.source,
+        analysis.frames,
+        analysis.duration_ns.map(|ns| format!(", {}", clock(ns))).unwrap_or_default(),
+        analysis.people.len(),
+    )];
+    if analysis.people.is_empty() {
+        return lines;
+    }
+    let width = |name: &str| name.chars().count();
+    let widest = analysis.people.iter().map(|p| width(&p.name)).max().unwrap_or(0).clamp(4, 40);
+    lines.push(format!("{:widest$}  {:>7}  {:>10}  seen", "name", "frames", "similarity"));
+    for person in &analysis.people {
+        let similarity = analysis
+            .tracks
+            .iter()
+            .filter(|t| t.name.as_ref() == Some(&person.name))
+            .filter_map(|t| t.similarity)
+            .max_by(f32::total_cmp);
+        let similarity = similarity.map(|s| format!("{s:.2}")).unwrap_or_default();
+        let mut seen: Vec<String> = person
+            .intervals_ns
+            .iter()
+            .take(SHOWN_STRETCHES)
+            .map(|[from, to]| format!("{}–{}", clock(*from), clock(*to)))
+            .collect();
+        let more = person.intervals_ns.len().saturating_sub(SHOWN_STRETCHES);
+        if more > 0 {
+            seen.push(format!("and {more} more times"));
+        }
+        lines.push(format!(
+            "{:widest$}  {:>7}  {similarity:>10}  {}",
+            person.name,
+            person.frames,
+            seen.join(", ")
+        ));
+    }
+    lines
+}
+
+/// Minutes and seconds, with hours where there are any: 1:02.3, 1:00:02.3.
+fn clock(ns: u64) -> String {
+    let tenths = ns / 100_000_000;
+    let (seconds, minutes, hours) = (tenths / 10 % 60, tenths / 600 % 60, tenths / 36_000);
+    let tenth = tenths % 10;
+    if hours > 0 {
+        format!("{hours}:{minutes:02}:{seconds:02}.{tenth}")
+    } else {
+        format!("{minutes}:{seconds:02}.{tenth}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn analysis(people: serde_json::Value) -> Analysis {
+        serde_json::from_value(serde_json::json!({
+            "schema": "face-analysis/1", "source": "a.mp4", "frames": 100,
+            "duration_ns": 4_000_000_000u64,
+            "models": {"detector": "d", "embedder": "e"}, "tracks": [], "people": people,
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn clock_shows_hours_only_when_needed() {
+        assert_eq!(clock(0), "0:00.0");
+        assert_eq!(clock(62_390_000_000), "1:02.3");
+        assert_eq!(clock(3_602_300_000_000), "1:00:02.3");
+    }
+
+    #[test]
+    fn table_lists_people_with_their_stretches() {
+        let stretch = |s: u64| [s * 1_000_000_000, (s + 1) * 1_000_000_000];
+        let many: Vec<_> = (0..10).map(|i| stretch(i * 5)).collect();
+        let lines = table(&analysis(serde_json::json!([
+            {"name": "Ada", "frames": 50, "tracks": [1], "intervals_ns": many},
+            {"name": "Bo", "frames": 2, "tracks": [2], "intervals_ns": [stretch(3)]},
+        ])));
+        assert_eq!(lines.len(), 4);
+        assert!(lines[2].starts_with("Ada ") && lines[2].contains("0:05.0–0:06.0"), "{}", lines[2]);
+        assert!(lines[2].ends_with("and 2 more times"), "{}", lines[2]);
+        assert!(lines[3].ends_with("0:03.0–0:04.0"), "{}", lines[3]);
+    }
+
+    #[test]
+    fn nobody_is_one_line() {
+        let lines = table(&analysis(serde_json::json!([])));
+        assert_eq!(lines, ["a.mp4: 100 frames, 0:04.0, 0 people recognised, 0 tracks of others"]);
+    }
+}
