@@ -22,13 +22,16 @@ built() {
   printf '%s\n' "$newest"
 }
 
+# Without a version gst-inspect-1.0 asks for 1.0 or newer.
+plugin_found() { gst-inspect-1.0 --exists --atleast-version=0.0 onnxfacedetect 2>/dev/null; }
+
 # Lets gst-launch-1.0 find the elements: an installed plugin or GST_PLUGIN_PATH first, then this checkout's build.
 find_plugin() {
   command -v gst-launch-1.0 >/dev/null || die "gst-launch-1.0 is missing" "run: scripts/setup.sh"
-  gst-inspect-1.0 --exists onnxfacedetect 2>/dev/null && return
+  plugin_found && return
   GST_PLUGIN_PATH=$(built libgstface.so)${GST_PLUGIN_PATH:+:$GST_PLUGIN_PATH}
   export GST_PLUGIN_PATH
-  gst-inspect-1.0 --exists onnxfacedetect || die "GStreamer does not load $GST_PLUGIN_PATH/libgstface.so"
+  plugin_found || die "GStreamer does not load $GST_PLUGIN_PATH/libgstface.so"
 }
 
 # Sets facectl to the command: $FACECTL, the installed one, or this checkout's build.
@@ -44,11 +47,14 @@ find_facectl() {
 # For settings that are a piece of a pipeline: splits $2 at spaces into the array $1.
 words() { read -ra "$1" <<<"$2"; }
 
-# Runs a pipeline and prints only who was recognised: one line per message face-identity. Errors go to standard error.
-# Ctrl-C ends the stream, so that a file is finished; the filter stays until the pipeline has ended.
+# Runs a pipeline and prints only who was recognised: per message face-identity a line with the name of the element that
+# posted it. Errors go to standard error. Ctrl-C ends the stream, so that a file is finished; the filter stays until the
+# pipeline has ended.
 show_names() {
   gst-launch-1.0 --messages --eos-on-shutdown "$@" | (
     trap '' INT
-    exec awk '/face-identity/ { sub(/^.*face-identity, /, ""); print; fflush() }'
+    exec awk '/ face-identity, / {
+      sub(/^[^"]*"/, ""); sub(/".*face-identity, /, ": "); gsub(/\([a-z0-9]+\)/, ""); print; fflush()
+    }'
   )
 }

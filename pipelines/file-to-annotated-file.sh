@@ -35,7 +35,7 @@ trap 'rm -f "$partial"' EXIT
 show_names \
   filesrc location="$video" ! decodebin name=decoded \
   decoded. ! "${pictures[@]}" ! videoconvert ! onnxfacedetect interval="${INTERVAL:-0}" \
-  ! "${pictures[@]}" ! facetrack ! facerecognize ${GALLERY:+gallery="$GALLERY"} \
+  ! "${pictures[@]}" ! facetrack ! facerecognize name=video ${GALLERY:+gallery="$GALLERY"} \
   ! "${pictures[@]}" ! faceannotate ! videoconvert \
   ! x264enc speed-preset=veryfast bitrate="${BITRATE:-4000}" ! h264parse \
   ! queue max-size-time=5000000000 max-size-bytes=0 max-size-buffers=0 ! mp4mux name=mux \

@@ -26,5 +26,5 @@ show_names \
   rtspsrc location="$1" latency="${LATENCY:-200}" protocols="${PROTOCOLS:-tcp}" \
   ${USER_ID:+user-id="$USER_ID"} ${USER_PW:+user-pw="$USER_PW"} \
   ! application/x-rtp,media=video ! decodebin ! "${pictures[@]}" leaky=downstream ! videoconvert ! onnxfacedetect \
-  ! "${pictures[@]}" ! facetrack ! facerecognize ${GALLERY:+gallery="$GALLERY"} \
+  ! "${pictures[@]}" ! facetrack ! facerecognize name=camera ${GALLERY:+gallery="$GALLERY"} \
   ! faceannotate ! videoconvert ! "${sink[@]}"

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Shows several cameras with boxes and names, one window each, in one process. Ctrl-C ends it.
+# Shows several cameras with boxes and names, one window each, in one process, and prints who comes to which of them:
+# camera-1 is the first one named, and so on. Ctrl-C ends it.
 #
 # usage: pipelines/several-cameras.sh SOURCE SOURCE…
 #
@@ -24,8 +25,9 @@ words sink "${SINK:-autovideosink}"
 
 # Every camera is a branch of its own, joined with nothing: one that stops sending stops only itself. An error of one
 # ends all; what must go on watches each camera in a pipeline of its own.
-branches=()
+branches=() number=0
 for camera in "$@"; do
+  number=$((number + 1))
   case $camera in
     rtsp://* | rtsps://*)
       source=(rtspsrc location="$camera" latency="${LATENCY:-200}" protocols=tcp ! application/x-rtp,media=video) ;;
@@ -36,7 +38,7 @@ for camera in "$@"; do
   esac
   branches+=("${source[@]}" ! decodebin ! "${pictures[@]}" ! videoconvert
     ! onnxfacedetect interval="${INTERVAL:-0}"
-    ! "${pictures[@]}" ! facetrack ! facerecognize ${GALLERY:+gallery="$GALLERY"}
+    ! "${pictures[@]}" ! facetrack ! facerecognize name="camera-$number" ${GALLERY:+gallery="$GALLERY"}
     ! faceannotate ! videoconvert ! "${sink[@]}")
 done
 show_names "${branches[@]}"

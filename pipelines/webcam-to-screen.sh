@@ -25,5 +25,5 @@ words sink "${SINK:-autovideosink}"
 # waits; what comes late after that passes without having been looked at.
 show_names \
   "${source[@]}" ! decodebin ! "${pictures[@]}" leaky=downstream ! videoconvert ! onnxfacedetect \
-  ! "${pictures[@]}" ! facetrack ! facerecognize ${GALLERY:+gallery="$GALLERY"} \
+  ! "${pictures[@]}" ! facetrack ! facerecognize name=camera ${GALLERY:+gallery="$GALLERY"} \
   ! faceannotate ! videoconvert ! "${sink[@]}"

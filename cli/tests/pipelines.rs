@@ -1,0 +1,187 @@
+//! Every script of pipelines/ runs. Webcams are replaced by files, screens by fakesink, network
+//! cameras by an RTSP server on loopback.
+
+mod examples;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use examples::{RtspCamera, Scene, root, text};
+use gst::prelude::*;
+
+/// What is tested below.
+const SCRIPTS: [&str; 6] = [
+    "enrol.sh",
+    "file-to-annotated-file.sh",
+    "image-to-json.sh",
+    "rtsp-to-screen.sh",
+    "several-cameras.sh",
+    "webcam-to-screen.sh",
+];
+
+fn script(name: &str) -> String {
+    format!("'{}'", root().join("pipelines").join(name).display())
+}
+
+/// Enrols all people into people.gallery. False, and a word why, if there are none.
+fn enrol(scene: &Scene) -> bool {
+    if scene.real {
+        scene.run(&format!("{} people.gallery people", script("enrol.sh")));
+    } else {
+        eprintln!("no photos of people: without a gallery, on a generated clip");
+    }
+    scene.real
+}
+
+/// Pictures (or sound buffers) that `branch` of a file gives.
+fn count(file: &Path, branch: &str) -> u64 {
+    gst::init().unwrap();
+    let launch = format!("filesrc name=file ! qtdemux name=demux {branch} ! fakesink name=sink");
+    let pipeline = gst::parse::launch(&launch).unwrap().downcast::<gst::Pipeline>().unwrap();
+    pipeline.by_name("file").unwrap().set_property("location", file);
+    pipeline.set_state(gst::State::Playing).unwrap();
+    let bus = pipeline.bus().unwrap();
+    let end = [gst::MessageType::Eos, gst::MessageType::Error];
+    let message = bus.timed_pop_filtered(gst::ClockTime::from_seconds(60), &end).unwrap();
+    assert_eq!(message.type_(), gst::MessageType::Eos, "{message:?}");
+    let stats: gst::Structure = pipeline.by_name("sink").unwrap().property("stats");
+    pipeline.set_state(gst::State::Null).unwrap();
+    stats.get("rendered").unwrap()
+}
+
+#[test]
+fn every_script_is_tested_and_explains_itself() {
+    let found: BTreeSet<String> = fs::read_dir(root().join("pipelines"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name != "environment.sh")
+        .collect();
+    assert_eq!(found, SCRIPTS.map(str::to_owned).into());
+    for name in SCRIPTS {
+        let run = |arguments: &str| {
+            let command = format!("{} {arguments}", script(name));
+            std::process::Command::new("bash").args(["-c", &command]).output().unwrap()
+        };
+        let help = run("--help");
+        assert!(help.status.success(), "{}", text(&help));
+        assert!(text(&help).contains(&format!("usage: pipelines/{name}")), "{}", text(&help));
+        let wrong = run("--no-such-option 1 2 3 4");
+        assert!(!wrong.status.success(), "{name} took an unknown option: {}", text(&wrong));
+    }
+}
+
+#[test]
+fn real_file_to_annotated_file() {
+    let Some(scene) = Scene::new() else { return };
+    let gallery = if enrol(&scene) { "GALLERY=people.gallery " } else { "" };
+    let said = scene.run(&format!(
+        "{gallery}{} party.mp4 'annotated copy.mp4'",
+        script("file-to-annotated-file.sh")
+    ));
+    let copy = scene.path().join("annotated copy.mp4");
+    let frames = |file: &Path| count(file, "demux.video_0 ! h264parse ! avdec_h264");
+    assert_eq!(frames(&copy), frames(&scene.path().join("party.mp4")));
+    assert!(!scene.path().join("annotated copy.mp4.partial").exists());
+    if scene.real {
+        assert!(said.contains("video: ") && said.contains("name=lin-manuel-miranda"), "{said}");
+        assert!(said.contains("name=barack-obama"), "{said}");
+        assert!(count(&copy, "demux.audio_0 ! aacparse") > 100, "the sound is lost");
+    } else {
+        assert_eq!(said, "");
+    }
+}
+
+#[test]
+fn annotated_copy_of_what_is_no_video_is_an_error_and_leaves_nothing() {
+    let Some(scene) = Scene::new() else { return };
+    fs::write(scene.path().join("text.mp4"), "no video").unwrap();
+    let output = scene.bash(&format!("{} text.mp4 copy.mp4", script("file-to-annotated-file.sh")));
+    assert!(!output.status.success(), "{}", text(&output));
+    for left in ["copy.mp4", "copy.mp4.partial"] {
+        assert!(!scene.path().join(left).exists(), "{left} was left");
+    }
+    let same = scene.bash(&format!("{} clip.mp4 ./clip.mp4", script("file-to-annotated-file.sh")));
+    assert!(text(&same).contains("is the video itself"), "{}", text(&same));
+}
+
+#[test]
+fn real_webcam_to_screen() {
+    let Some(scene) = Scene::new() else { return };
+    let gallery = if enrol(&scene) { "GALLERY=people.gallery " } else { "" };
+    // A recording in its own time stands for the camera.
+    let said = scene.run(&format!(
+        "{gallery}SOURCE='filesrc location=party.mp4' SINK='fakesink sync=true' {}",
+        script("webcam-to-screen.sh")
+    ));
+    assert_eq!(said.contains("camera: ") && said.contains("name="), scene.real, "{said}");
+    // Raw pictures of a live source, and nobody enrolled.
+    scene.run(&format!(
+        "SOURCE='videotestsrc is-live=true num-buffers=15' SINK=fakesink {}",
+        script("webcam-to-screen.sh")
+    ));
+}
+
+#[test]
+fn real_rtsp_to_screen() {
+    let Some(scene) = Scene::new() else { return };
+    let Some(camera) = RtspCamera::serve(&scene.path().join("party.mp4")) else { return };
+    let gallery = if enrol(&scene) { "GALLERY=people.gallery " } else { "" };
+    let said = scene.run(&format!(
+        "{gallery}SINK='fakesink sync=true' {} {}",
+        script("rtsp-to-screen.sh"),
+        camera.address
+    ));
+    assert_eq!(said.contains("camera: ") && said.contains("name="), scene.real, "{said}");
+
+    let wrong = scene.bash(&format!(
+        "SINK=fakesink {} {}-elsewhere",
+        script("rtsp-to-screen.sh"),
+        camera.address
+    ));
+    assert!(!wrong.status.success(), "{}", text(&wrong));
+    assert!(text(&wrong).contains("Not found"), "{}", text(&wrong));
+}
+
+#[test]
+fn real_several_cameras_in_one_process() {
+    let Some(scene) = Scene::new() else { return };
+    let Some(camera) = RtspCamera::serve(&scene.path().join("clip.mp4")) else { return };
+    let gallery = if enrol(&scene) { "GALLERY=people.gallery " } else { "" };
+    let said = scene.run(&format!(
+        "{gallery}SINK=fakesink INTERVAL=2 {} party.mp4 {} party.mp4",
+        script("several-cameras.sh"),
+        camera.address
+    ));
+    for number in [1, 3] {
+        let named = said.contains(&format!("camera-{number}: "));
+        assert_eq!(named, scene.real, "camera-{number}\n{said}");
+    }
+    assert!(!said.contains("camera-2: "), "nobody of that clip is enrolled\n{said}");
+}
+
+#[test]
+fn real_image_to_json() {
+    let Some(scene) = Scene::with_people() else { return };
+    assert!(enrol(&scene));
+    let said =
+        scene.run(&format!("{} people.gallery photo.jpg group.jpg", script("image-to-json.sh")));
+    let lines: Vec<serde_json::Value> =
+        said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 2, "{said}");
+    assert_eq!(lines[0]["faces"][0]["name"], "barack-obama", "{said}");
+    let names: Vec<_> =
+        lines[1]["faces"].as_array().unwrap().iter().map(|f| f["name"].clone()).collect();
+    assert!(names.contains(&"joe-biden".into()), "{said}");
+}
+
+#[test]
+fn real_enrol_one_person() {
+    let Some(scene) = Scene::with_people() else { return };
+    scene.run(&format!("{} one.gallery 'Barack Obama' photo.jpg", script("enrol.sh")));
+    let said = scene.run(&format!("{} one.gallery photo2.jpg", script("image-to-json.sh")));
+    let line: serde_json::Value = serde_json::from_str(said.trim()).unwrap();
+    assert_eq!(line["faces"][0]["name"], "Barack Obama", "{said}");
+    let missing = scene.bash(&format!("{} one.gallery nowhere", script("enrol.sh")));
+    assert!(text(&missing).contains("no folder 'nowhere'"), "{}", text(&missing));
+}
