@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use ndarray::Array4;
+
 use crate::align::{AlignedCrop, CROP_SIDE};
-use crate::inference::{InferenceError, Pool, PoolOptions, Request, Tensor};
+use crate::inference::{InferenceError, Pool, PoolOptions, Request};
 use crate::model::{Decoder, ModelSpec, ResolvedModel};
 use crate::preprocess::Normalization;
 
@@ -182,14 +184,14 @@ fn embed(
     requests.resize_with(requests.len().max(crops.len()), Request::default);
     let requests = &mut requests[..crops.len()];
     for (crop, request) in crops.iter().zip(requests.iter_mut()) {
-        let Tensor { shape, data } = &mut request.input;
-        *shape = [1, 3, CROP_SIDE, CROP_SIDE];
+        let mut data = request.take_input();
         data.clear();
-        crop.append_to(normalization, data);
+        crop.append_to(normalization, &mut data);
+        request.input = Array4::from_shape_vec((1, 3, CROP_SIDE, CROP_SIDE), data)
+            .expect("a crop has as many values");
     }
     pool.run(requests, deadline)?;
-    let first = |r: &Request| Embedding::new(r.outputs.first().map_or(&[], |o| &o.data));
-    Ok(requests.iter().map(first).collect())
+    Ok(requests.iter().map(|request| Embedding::new(request.output(0))).collect())
 }
 
 /// The fixed picture of the fingerprint: a linear congruential generator's upper bytes

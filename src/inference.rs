@@ -18,6 +18,7 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender};
+use ndarray::{Array4, ArrayD, IxDyn};
 use ort::ep;
 use ort::session::Session;
 use ort::session::builder::SessionBuilder;
@@ -110,27 +111,26 @@ pub struct PoolOptions {
     pub runtime_folders: Vec<PathBuf>,
 }
 
-/// A planar float tensor [batch, channels, height, width].
-#[derive(Clone, Debug, Default)]
-pub struct Tensor {
-    pub shape: [usize; 4],
-    pub data: Vec<f32>,
-}
-
-/// An output of a model.
-#[derive(Clone, Debug, Default)]
-pub struct Output {
-    pub shape: Vec<usize>,
-    pub data: Vec<f32>,
-}
-
 /// A request and, when it comes back, its answer: the caller keeps it, so that its buffers are
 /// used again.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Request {
-    pub input: Tensor,
+    /// Planar floats [batch, channels, height, width].
+    pub input: Array4<f32>,
     /// The outputs, in the order of [`Pool::output_names`].
-    pub outputs: Vec<Output>,
+    pub outputs: Vec<ArrayD<f32>>,
+}
+
+impl Request {
+    /// Takes the input's memory out, to be filled anew.
+    pub fn take_input(&mut self) -> Vec<f32> {
+        std::mem::take(&mut self.input).into_raw_vec_and_offset().0
+    }
+
+    /// Values of an output in the order of its shape; empty if there is no such output.
+    pub fn output(&self, index: usize) -> &[f32] {
+        self.outputs.get(index).and_then(|o| o.as_slice()).unwrap_or_default()
+    }
 }
 
 struct Job {
@@ -386,16 +386,16 @@ fn work(mut session: Session, queue: &Receiver<Job>, runs: &AtomicU64) {
 }
 
 fn run_session(session: &mut Session, request: &mut Request) -> Result<(), String> {
-    let Tensor { shape, data } = &request.input;
-    let input = TensorRef::from_array_view((*shape, data.as_slice())).map_err(|e| e.to_string())?;
+    let input = TensorRef::from_array_view(&request.input).map_err(|e| e.to_string())?;
     let outputs = session.run(ort::inputs![input]).map_err(|e| e.to_string())?;
-    request.outputs.resize_with(outputs.len(), Output::default);
+    request.outputs.resize_with(outputs.len(), || ArrayD::zeros(IxDyn(&[0])));
     for (value, output) in outputs.values().zip(&mut request.outputs) {
-        let (shape, data) = value.try_extract_tensor::<f32>().map_err(|e| e.to_string())?;
-        output.shape.clear();
-        output.shape.extend(shape.iter().map(|d| usize::try_from(*d).unwrap_or(0)));
-        output.data.clear();
-        output.data.extend_from_slice(data);
+        let value = value.try_extract_array::<f32>().map_err(|e| e.to_string())?;
+        if value.shape() == output.shape() {
+            output.assign(&value);
+        } else {
+            *output = value.to_owned();
+        }
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use ndarray::Array4;
 use serde::{Deserialize, Serialize};
 
 use crate::frame::FrameView;
@@ -136,13 +137,14 @@ impl Detector {
         faces.clear();
         let multiple = self.spec().size_multiple.unwrap_or(1);
         let letterbox = Letterbox::fit(frame, options.input_size, multiple);
-        let input = &mut self.requests[0].input;
-        input.shape = [1, 3, letterbox.height, letterbox.width];
-        self.preprocessor.letterbox(frame, &letterbox, &self.normalization, &mut input.data);
+        let request = &mut self.requests[0];
+        let mut data = request.take_input();
+        self.preprocessor.letterbox(frame, &letterbox, &self.normalization, &mut data);
+        request.input = Array4::from_shape_vec((1, 3, letterbox.height, letterbox.width), data)
+            .expect("the letterbox fills the tensor");
         self.pool.run(&mut self.requests, deadline)?;
 
-        let results = &self.requests[0].outputs;
-        let outputs = self.outputs.map(|i| results.get(i).map_or(&[][..], |o| &o.data));
+        let outputs = self.outputs.map(|i| self.requests[0].output(i));
         let (width, height) = (letterbox.width, letterbox.height);
         let bad = yunet::decode(&outputs, width, height, options.score_threshold, faces)
             .map_err(|source| DetectError::Decode { model: self.spec().id.clone(), source })?;
