@@ -126,6 +126,14 @@ fn plugin() -> Check {
     const NAME: &str = "plugin";
     let set = std::env::var("GST_PLUGIN_PATH").ok().filter(|v| !v.is_empty());
     let set = set.map_or("is not set".to_owned(), |path| format!("is '{path}'"));
+    if let Some(file) = unloadable_plugin() {
+        let file = file.display();
+        return Check {
+            status: State::Problem,
+            advice: Some(format!("see why with 'ldd {file}', and install it again")),
+            ..Check::ok(NAME, format!("GStreamer cannot load {file}"))
+        };
+    }
     let Some(plugin) = gst::Registry::get().find_plugin("face") else {
         return Check::warning(
             NAME,
@@ -134,13 +142,6 @@ fn plugin() -> Check {
         );
     };
     let file = plugin.filename().map_or("built in".to_owned(), |f| f.display().to_string());
-    if plugin.plugin_flags().contains(gst::PluginFlags::BLACKLISTED) {
-        return Check {
-            status: State::Problem,
-            advice: Some(format!("see why with 'ldd {file}', then remove GStreamer's registry")),
-            ..Check::ok(NAME, format!("GStreamer could not load {file}"))
-        };
-    }
     let version = plugin.version();
     let own = env!("CARGO_PKG_VERSION");
     if !version.starts_with(own) {
@@ -152,6 +153,14 @@ fn plugin() -> Check {
         );
     }
     Check::ok(NAME, format!("version {version}, {file}"))
+}
+
+/// GStreamer does not know the name of a plugin that it cannot load, only its file.
+fn unloadable_plugin() -> Option<PathBuf> {
+    let ours = |file: &PathBuf| file.file_name().is_some_and(|name| name == "libgstface.so");
+    let plugins = gst::Registry::get().plugins();
+    let bad = plugins.iter().filter(|p| p.plugin_flags().contains(gst::PluginFlags::BLACKLISTED));
+    bad.filter_map(|p| p.filename()).find(ours)
 }
 
 /// OpenCV's plugin has an element of that name, too; in a fresh registry it wins.

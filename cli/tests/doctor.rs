@@ -3,6 +3,7 @@
 mod support;
 
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use serde_json::Value;
 use support::{Answer, Setup, keys};
@@ -41,16 +42,54 @@ fn complete_installation_has_no_problem() {
     assert!(line.starts_with("warning") && line.contains("chmod 600"), "{line}");
 }
 
+/// Runs doctor with a registry of its own that knows the plugins of this folder and no others.
+fn doctor_with_plugins(setup: &Setup, folder: &str) -> Answer {
+    let mut command = setup.command(&["doctor", "--json"]);
+    command
+        .env("GST_PLUGIN_PATH", setup.path(folder))
+        .env("GST_PLUGIN_SYSTEM_PATH", setup.path("none"))
+        .env("GST_REGISTRY", setup.path("registry.bin"));
+    Answer::of(&command.output().unwrap())
+}
+
+#[test]
+fn plugin_that_is_found_owns_its_elements() {
+    let Some(setup) = Setup::new() else { return };
+    let program = Path::new(env!("CARGO_BIN_EXE_facectl"));
+    let library = program.with_file_name("deps").join("libgstface.so");
+    if !library.is_file() {
+        eprintln!("skipped: the plugin was not built to {}", library.display());
+        return;
+    }
+    std::fs::create_dir(setup.path("plugins")).unwrap();
+    std::fs::copy(library, setup.path("plugins/libgstface.so")).unwrap();
+    let answer = doctor_with_plugins(&setup, "plugins");
+    assert_eq!(answer.code, 0, "{answer:?}");
+    let report = &answer.json()[0];
+    let plugin = check(report, "plugin");
+    assert_eq!(plugin["status"], "ok", "{plugin}");
+    assert!(plugin["detail"].as_str().unwrap().contains(&setup.path("plugins")), "{plugin}");
+    let facedetect = check(report, "facedetect");
+    assert_eq!(facedetect["detail"], "the element belongs to plugin 'face'");
+}
+
+#[test]
+fn plugin_that_cannot_be_loaded_is_a_problem_with_its_file() {
+    let Some(setup) = Setup::new() else { return };
+    std::fs::create_dir(setup.path("plugins")).unwrap();
+    std::fs::write(setup.path("plugins/libgstface.so"), "not a library").unwrap();
+    let answer = doctor_with_plugins(&setup, "plugins");
+    assert_eq!(answer.code, 1, "{answer:?}");
+    let plugin = check(&answer.json()[0], "plugin").clone();
+    assert_eq!(plugin["status"], "problem", "{plugin}");
+    let file = setup.path("plugins/libgstface.so");
+    assert!(plugin["detail"].as_str().unwrap().contains(&file), "{plugin}");
+}
+
 #[test]
 fn plugin_that_is_not_found_is_a_warning_with_advice() {
     let Some(setup) = Setup::new() else { return };
-    let mut command = setup.command(&["doctor", "--json"]);
-    // A registry of its own without any plugin.
-    command
-        .env("GST_PLUGIN_PATH", setup.path("empty"))
-        .env("GST_PLUGIN_SYSTEM_PATH", setup.path("empty"))
-        .env("GST_REGISTRY", setup.path("registry.bin"));
-    let answer = Answer::of(&command.output().unwrap());
+    let answer = doctor_with_plugins(&setup, "empty");
     assert_eq!(answer.code, 0, "{answer:?}");
     let report = &answer.json()[0];
     let plugin = check(report, "plugin");
