@@ -40,8 +40,8 @@ pub struct AnalyzeOptions {
 /// models and the options alone, not on the speed of the machine.
 ///
 /// Output files appear whole under their names at the end, or not at all. A file that ends early
-/// is analysed as far as it goes, with a warning; damage that a decoder can step over is a warning
-/// too. Any other error of the stream, even after many good frames, is an error, so that no
+/// is analysed as far as it goes, with a warning; frames that a decoder steps over because they are
+/// damaged are missing. Any other error of the stream, even after many good frames, is an error, so that no
 /// analysis of a part is taken for one of the whole. Sound that cannot be kept in the annotated
 /// copy is left out with a warning.
 ///

@@ -2,9 +2,9 @@
 //! can hold it and encoded again where not.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use gst::prelude::*;
-use parking_lot::Mutex;
 
 use crate::chain::{make, queue};
 use crate::error::AnalyzeError;
@@ -158,33 +158,41 @@ fn encoder() -> Result<gst::Element, AnalyzeError> {
     Ok(encoder)
 }
 
-/// Fixes the size of the copy when the first size is known: made even, as H.264 in 4:2:0 needs.
+/// Fixes the size of the copy to that of the first picture, made even, as H.264 in 4:2:0 needs.
 fn keep_first_size(scale: &gst::Element, format: &gst::Element, encoder: &gst::Element) {
     let Some(pad) = scale.static_pad("sink") else { return };
-    let first = Mutex::new(true);
+    let started = AtomicBool::new(false);
     let (format, encoder) = (format.downgrade(), encoder.downgrade());
-    pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
+    let wanted = gst::PadProbeType::EVENT_DOWNSTREAM | gst::PadProbeType::BUFFER;
+    pad.add_probe(wanted, move |_, info| {
+        if info.buffer().is_some() {
+            started.store(true, Ordering::Relaxed);
+        }
         let Some(gst::EventView::Caps(event)) = info.event().map(|e| e.view()) else {
             return gst::PadProbeReturn::Ok;
         };
-        if let (Ok(video), Some(format)) =
-            (gst_video::VideoInfo::from_caps(event.caps()), format.upgrade())
-            && std::mem::take(&mut *first.lock())
+        // Until the first picture the size may still change: that a recording is turned is known
+        // only after its first size.
+        if !started.load(Ordering::Relaxed)
+            && let Ok(video) = gst_video::VideoInfo::from_caps(event.caps())
+            && let (Some(format), Some(encoder)) = (format.upgrade(), encoder.upgrade())
         {
-            let even = |side: u32| side.next_multiple_of(2) as i32;
-            let caps = i420()
-                .field("width", even(video.width()))
-                .field("height", even(video.height()))
-                .field("pixel-aspect-ratio", video.par());
-            format.set_property("caps", caps.build());
-            if let Some(encoder) =
-                encoder.upgrade().filter(|e| e.find_property("complexity").is_some())
-            {
-                let pixels = u64::from(video.width()) * u64::from(video.height());
-                let bits = (pixels * OPENH264_BITS_PER_PIXEL).clamp(500_000, 50_000_000);
-                encoder.set_property("bitrate", bits as u32);
-            }
+            fix_size(&video, &format, &encoder);
         }
         gst::PadProbeReturn::Ok
     });
+}
+
+fn fix_size(video: &gst_video::VideoInfo, format: &gst::Element, encoder: &gst::Element) {
+    let even = |side: u32| side.next_multiple_of(2) as i32;
+    let caps = i420()
+        .field("width", even(video.width()))
+        .field("height", even(video.height()))
+        .field("pixel-aspect-ratio", video.par());
+    format.set_property("caps", caps.build());
+    if encoder.factory().is_some_and(|f| f.name() == "openh264enc") {
+        let pixels = u64::from(video.width()) * u64::from(video.height());
+        let bits = (pixels * OPENH264_BITS_PER_PIXEL).clamp(500_000, 50_000_000);
+        encoder.set_property("bitrate", bits as u32);
+    }
 }

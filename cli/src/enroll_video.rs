@@ -18,10 +18,11 @@ pub(crate) struct VideoArguments {
     #[arg(long, value_name = "VIDEO", conflicts_with_all = ["name", "largest", "paths"])]
     pub(crate) from_video: Option<PathBuf>,
     /// Seconds of the video to look at [default: a third of it, from 5 to 30 s]
-    #[arg(long, value_name = "N", requires = "from_video", value_parser = seconds)]
+    #[arg(long, value_name = "N", requires = "from_video", conflicts_with = "paths",
+          value_parser = seconds)]
     pub(crate) seconds: Option<Duration>,
     /// What the people are called before their number
-    #[arg(long, requires = "from_video", default_value = "person")]
+    #[arg(long, requires = "from_video", conflicts_with = "paths", default_value = "person")]
     pub(crate) prefix: String,
 }
 
@@ -109,7 +110,7 @@ fn summary(done: &VideoEnrollment) -> String {
         text += &format!(", {known} known before");
     }
     if done.too_few > 0 {
-        text += &format!(", {} faces with too few good pictures left out", done.too_few);
+        text += &format!(", {} left out with too few good pictures", done.too_few);
     }
     text
 }

@@ -1,4 +1,6 @@
 //! Real clips, models and people for the tests, where they are.
+// Each test file uses a part of it.
+#![allow(dead_code)]
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};

@@ -345,7 +345,9 @@ impl State {
 fn frame_duration(info: &gst_video::VideoInfo) -> Option<u64> {
     let (n, d) = (info.fps().numer(), info.fps().denom());
     let (n, d) = (u64::try_from(n).ok()?, u64::try_from(d).ok()?);
-    d.mul_div_floor(gst::ClockTime::SECOND.nseconds(), n).filter(|ns| n > 0 && *ns > 0)
+    // Still pictures say 0/1; dividing by 0 would panic.
+    let n = Some(n).filter(|n| *n > 0)?;
+    d.mul_div_floor(gst::ClockTime::SECOND.nseconds(), n).filter(|ns| *ns > 0)
 }
 
 impl FaceTrack {
