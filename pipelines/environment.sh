@@ -44,9 +44,6 @@ find_facectl() {
   fi
 }
 
-# For settings that are a piece of a pipeline: splits $2 at spaces into the array $1.
-words() { read -ra "$1" <<<"$2"; }
-
 # Runs a pipeline and prints only who was recognised: per message face-identity a line with the name of the element that
 # posted it. Errors go to standard error. Ctrl-C ends the stream, so that a file is finished; the filter stays until the
 # pipeline has ended.

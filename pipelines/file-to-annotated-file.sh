@@ -28,13 +28,15 @@ if gst-launch-1.0 -q filesrc location="$video" ! decodebin expose-all-streams=fa
     ! audioconvert ! audioresample ! avenc_aac ! mux.)
 fi
 
-# The encoder looks ahead by some frames; the muxer's queue holds as much sound meanwhile. Written aside and renamed,
-# so that what has the final name is whole.
+# What a phone recorded sideways is turned upright, since faces are looked for upright. The encoder looks ahead by some
+# frames; the muxer's queue holds as much sound meanwhile. Written aside and renamed, so that what has the final name
+# is whole.
 partial=$copy.partial
 trap 'rm -f "$partial"' EXIT
 show_names \
   filesrc location="$video" ! decodebin name=decoded \
-  decoded. ! "${pictures[@]}" ! videoconvert ! onnxfacedetect interval="${INTERVAL:-0}" \
+  decoded. ! "${pictures[@]}" ! videoconvert ! videoflip video-direction=auto \
+  ! onnxfacedetect interval="${INTERVAL:-0}" \
   ! "${pictures[@]}" ! facetrack ! facerecognize name=video ${GALLERY:+gallery="$GALLERY"} \
   ! "${pictures[@]}" ! faceannotate ! videoconvert \
   ! x264enc speed-preset=veryfast bitrate="${BITRATE:-4000}" ! h264parse \

@@ -5,8 +5,9 @@
 #
 # Environment:
 #   GALLERY    people to recognise, as pipelines/enrol.sh makes it; without it faces are found and followed only
-#   USER_ID, USER_PW  name and password of the camera, kept out of the address; other users of this machine can still
-#              read them in the list of processes while the pipeline runs
+#   CAMERA_USER, CAMERA_PASSWORD
+#              what the camera asks for; other users of this machine can read both in the list of processes while the
+#              pipeline runs
 #   LATENCY    how long packets may be late, in milliseconds (default 200)
 #   PROTOCOLS  tcp, udp or udp-mcast (default tcp: no packet is lost on the way)
 #   SINK       another sink than a window (default "autovideosink")
@@ -18,13 +19,13 @@ case ${1:-} in -h | --help) print_help "${BASH_SOURCE[0]}"; exit 0 ;; esac
 [ $# -eq 1 ] || die "the address of a camera is needed" "see pipelines/rtsp-to-screen.sh --help"
 case $1 in rtsp://* | rtsps://*) ;; *) die "'$1' is no address of a camera" "it begins with rtsp://" ;; esac
 find_plugin
-words sink "${SINK:-autovideosink}"
+read -ra sink <<<"${SINK:-autovideosink}"
 
 # The caps choose the video stream of cameras that send sound too. The first queue lets go of the oldest picture, so
 # that the delay does not grow when the machine is too slow.
 show_names \
   rtspsrc location="$1" latency="${LATENCY:-200}" protocols="${PROTOCOLS:-tcp}" \
-  ${USER_ID:+user-id="$USER_ID"} ${USER_PW:+user-pw="$USER_PW"} \
+  ${CAMERA_USER:+user-id="$CAMERA_USER"} ${CAMERA_PASSWORD:+user-pw="$CAMERA_PASSWORD"} \
   ! application/x-rtp,media=video ! decodebin ! "${pictures[@]}" leaky=downstream ! videoconvert ! onnxfacedetect \
   ! "${pictures[@]}" ! facetrack ! facerecognize name=camera ${GALLERY:+gallery="$GALLERY"} \
   ! faceannotate ! videoconvert ! "${sink[@]}"

@@ -21,7 +21,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 case ${1:-} in -h | --help) print_help "${BASH_SOURCE[0]}"; exit 0 ;; esac
 [ $# -ge 1 ] || die "at least one camera is needed" "see pipelines/several-cameras.sh --help"
 find_plugin
-words sink "${SINK:-autovideosink}"
+read -ra sink <<<"${SINK:-autovideosink}"
 
 # Every camera is a branch of its own, joined with nothing: one that stops sending stops only itself. An error of one
 # ends all; what must go on watches each camera in a pipeline of its own.
@@ -30,7 +30,8 @@ for camera in "$@"; do
   number=$((number + 1))
   case $camera in
     rtsp://* | rtsps://*)
-      source=(rtspsrc location="$camera" latency="${LATENCY:-200}" protocols=tcp ! application/x-rtp,media=video) ;;
+      source=(rtspsrc location="$camera" latency="${LATENCY:-200}" protocols=tcp
+        ! "application/x-rtp,media=video") ;;
     /dev/*) source=(v4l2src device="$camera") ;;
     *)
       [ -f "$camera" ] || die "'$camera' is neither a file nor a camera"

@@ -18,8 +18,8 @@ case ${1:-} in
   *) die "unknown argument '$1'" "see pipelines/webcam-to-screen.sh --help" ;;
 esac
 find_plugin
-words source "${SOURCE:-v4l2src device=${DEVICE:-/dev/video0}}"
-words sink "${SINK:-autovideosink}"
+read -ra source <<<"${SOURCE:-v4l2src device=${DEVICE:-/dev/video0}}"
+read -ra sink <<<"${SINK:-autovideosink}"
 
 # decodebin, since many cameras send JPEG. The first queue lets go of the oldest picture, so that the camera never
 # waits; what comes late after that passes without having been looked at.

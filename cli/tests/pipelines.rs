@@ -92,6 +92,33 @@ fn real_file_to_annotated_file() {
     }
 }
 
+/// Marks the first picture track of an MP4 file as recorded a quarter turn to the left: the matrix of
+/// its tkhd box (ISO/IEC 14496-12, 8.3.2), 40 bytes after the box's name.
+fn turn_sideways(file: &Path) {
+    let mut bytes = fs::read(file).unwrap();
+    let header = bytes.windows(4).position(|name| name == b"tkhd").unwrap() + 4;
+    assert_eq!(bytes[header], 0, "a tkhd box of version 0 is expected");
+    let turn: [i32; 5] = [0, 0x1_0000, 0, -0x1_0000, 0];
+    for (place, value) in bytes[header + 40..].chunks_exact_mut(4).zip(turn) {
+        place.copy_from_slice(&value.to_be_bytes());
+    }
+    fs::write(file, bytes).unwrap();
+}
+
+#[test]
+fn sideways_recording_comes_out_upright() {
+    let Some(scene) = Scene::new() else { return };
+    let sideways = scene.path().join("sideways.mp4");
+    scene.run(
+        "gst-launch-1.0 -q videotestsrc num-buffers=5 ! video/x-raw,width=64,height=48 \
+         ! x264enc ! mp4mux ! filesink location=sideways.mp4",
+    );
+    turn_sideways(&sideways);
+    scene.run(&format!("{} sideways.mp4 copy.mp4", script("file-to-annotated-file.sh")));
+    let upright = "demux.video_0 ! h264parse ! avdec_h264 ! video/x-raw,width=48,height=64";
+    assert_eq!(count(&scene.path().join("copy.mp4"), upright), 5);
+}
+
 #[test]
 fn annotated_copy_of_what_is_no_video_is_an_error_and_leaves_nothing() {
     let Some(scene) = Scene::new() else { return };

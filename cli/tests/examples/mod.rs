@@ -60,10 +60,15 @@ fn missing() -> Option<String> {
 
 /// Where the tests find models.
 pub(crate) fn models() -> SearchPath {
-    match std::env::var_os(model::PATH_VARIABLE) {
-        Some(_) => SearchPath::from_env(),
-        None => SearchPath::new(vec![root().join("../shared/models")]),
+    if models_named() {
+        return SearchPath::from_env();
     }
+    SearchPath::new(vec![root().join("../shared/models")])
+}
+
+/// Does the environment say where the models are?
+fn models_named() -> bool {
+    std::env::var_os(model::PATH_VARIABLE).is_some_and(|folders| !folders.is_empty())
 }
 
 /// A temporary folder with media under the names that the examples use.
@@ -146,7 +151,7 @@ impl Scene {
             // A warning of somebody else's plugin would end the example.
             .env_remove("G_DEBUG")
             .stdin(Stdio::null());
-        if std::env::var_os(model::PATH_VARIABLE).is_none() {
+        if !models_named() {
             command.env(model::PATH_VARIABLE, root().join("../shared/models"));
         }
         command
