@@ -54,7 +54,7 @@ impl Similarity {
         // A transform that shrinks by more than 10,000 or is undone only by dividing by 0 comes
         // from points that are no face.
         let scale = a.hypot(b);
-        (scale.is_finite() && scale > 1e-4 && norm > 1e-6).then(|| Similarity {
+        (scale.is_finite() && scale > 1e-4 && norm > 1e-6).then_some(Similarity {
             a,
             b,
             tx: to.0 - a * from.0 + b * from.1,

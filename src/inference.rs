@@ -453,15 +453,14 @@ impl Loader<'_> {
     }
 
     fn builder(&self) -> Result<SessionBuilder, String> {
+        let text = |e: ort::Error<SessionBuilder>| e.to_string();
         let builder = Session::builder(&self.runtime.environment).map_err(|e| e.to_string())?;
-        builder
-            .with_intra_threads(1)
-            .and_then(|b| b.with_inter_threads(1))
-            .and_then(|b| b.with_intra_op_spinning(false))
-            .and_then(|b| b.with_inter_op_spinning(false))
-            // The models' own warnings (some 200 per load) are of no use to a user.
-            .and_then(|b| b.with_log_level(ort::logging::LogLevel::Error))
-            .map_err(|e| e.to_string())
+        let builder = builder.with_intra_threads(1).map_err(text)?;
+        let builder = builder.with_inter_threads(1).map_err(text)?;
+        let builder = builder.with_intra_op_spinning(false).map_err(text)?;
+        let builder = builder.with_inter_op_spinning(false).map_err(text)?;
+        // The models' own warnings (some 200 per load) are of no use to a user.
+        builder.with_log_level(ort::logging::LogLevel::Error).map_err(text)
     }
 
     fn dispatch(&self, provider: Provider) -> Vec<ep::ExecutionProviderDispatch> {

@@ -123,10 +123,8 @@ mod tests {
     #[test]
     fn not_finite_values_cost_their_face_only() {
         let mut out = blank();
-        for cell in 0..4 {
-            out[0][cell] = 1.0;
-            out[3][cell] = 1.0;
-        }
+        out[0][..4].fill(1.0);
+        out[3][..4].fill(1.0);
         out[6][0] = f32::NAN;
         out[6][4 + 2] = 1000.0; // exp overflows
         out[9][20] = f32::INFINITY;

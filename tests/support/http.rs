@@ -3,9 +3,11 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+
+use parking_lot::Mutex;
 
 /// What was asked.
 #[derive(Clone, Debug)]
@@ -80,20 +82,22 @@ impl Server {
         let requests = Arc::new(Mutex::new(Vec::new()));
         let stop = Arc::new(AtomicBool::new(false));
         let (seen, stopped) = (requests.clone(), stop.clone());
-        let thread = std::thread::spawn(move || {
+        let serve = move || {
             for stream in listener.incoming() {
                 if stopped.load(Ordering::SeqCst) {
                     return;
                 }
                 let Some((stream, mut request)) = stream.ok().and_then(receive) else { continue };
                 {
-                    let mut seen = seen.lock().expect("no test thread panics with the lock");
+                    let mut seen = seen.lock();
                     request.nth = seen.len();
                     seen.push(request.clone());
                 }
                 send(stream, &answer(&request));
             }
-        });
+        };
+        let thread = std::thread::Builder::new().name("http".to_owned()).spawn(serve);
+        let thread = thread.expect("a thread");
         Self { address, requests, stop, thread: Some(thread) }
     }
 
@@ -102,7 +106,7 @@ impl Server {
     }
 
     pub(crate) fn requests(&self) -> Vec<Request> {
-        self.requests.lock().expect("no test thread panics with the lock").clone()
+        self.requests.lock().clone()
     }
 }
 

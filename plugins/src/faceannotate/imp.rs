@@ -105,7 +105,7 @@ impl ElementImpl for FaceAnnotate {
                 "Face annotator",
                 "Filter/Effect/Video",
                 "Draws boxes, names and landmarks of the faces that upstream found",
-                "gst-plugin-face contributors",
+                "The gst-face maintainers",
             )
         });
         Some(&METADATA)

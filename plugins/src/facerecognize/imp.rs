@@ -5,7 +5,7 @@
 //! once in 30 frames or a second; in between it keeps its name. Faces without a track are looked up
 //! on every frame, so that the element works on stills too.
 //!
-//! Posts the element message `face-identity` {track-id, person-id, name, similarity, previous-name,
+//! Posts the element message `face-identity` {track-id, event-id, person-id, name, similarity, previous-name,
 //! running-time, utc} when a track gets a name or loses it (then without person-id, name and
 //! similarity), and `gallery-changed` {generation} when another process wrote to the gallery.
 //!

@@ -163,7 +163,7 @@ fn properties() -> Vec<glib::ParamSpec> {
         ),
         glib::ParamSpecUInt::builder("confirm-hits")
             .nick("Confirm hits")
-            .blurb("Looked-at frames in a row with the face before its track is confirmed.")
+            .blurb("Looked-at frames in a row with the face before its track is confirmed")
             .minimum(1)
             .default_value(default.confirm_hits)
             .mutable_playing()
@@ -187,8 +187,8 @@ fn properties() -> Vec<glib::ParamSpec> {
         glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
             .nick("Statistics")
             .blurb(
-                "Counts since start: buffers, without-meta, malformed-metas, ended-tracks; and \
-                 live-tracks now (uint64 each).",
+                "Counts since start: buffers, without-meta, malformed, ended-tracks; and \
+                 live-tracks now (uint64 each)",
             )
             .read_only()
             .build(),
@@ -404,7 +404,7 @@ impl FaceTrack {
         if report.no_upstream {
             gst::element_imp_warning!(
                 self,
-                gst::StreamError::Failed,
+                gst::StreamError::WrongType,
                 ("{}", upstream_check::warning())
             );
         }
@@ -440,10 +440,10 @@ impl FaceTrack {
 
     fn stats(&self) -> gst::Structure {
         let stats = *self.stats.lock();
-        gst::Structure::builder("facetrack-stats")
+        gst::Structure::builder("stats")
             .field("buffers", stats.buffers)
             .field("without-meta", stats.without_meta)
-            .field("malformed-metas", stats.malformed)
+            .field("malformed", stats.malformed)
             .field("live-tracks", stats.live)
             .field("ended-tracks", stats.ended)
             .build()
