@@ -23,7 +23,13 @@ fn put(folder: &Path, name: &str, content: impl AsRef<[u8]>) -> String {
 }
 
 fn refusal(name: &str, task: Task) -> String {
-    SearchPath::default().resolve(name, task).expect_err("refused").to_string()
+    told(&SearchPath::default().resolve(name, task).expect_err("refused"))
+}
+
+/// The error's text and that of its cause.
+fn told(error: &ModelError) -> String {
+    use std::error::Error;
+    error.source().map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
 }
 
 #[test]
@@ -96,7 +102,7 @@ fn damaged_copy_and_lfs_pointer_are_told_apart() {
     std::fs::remove_file(folder.path().join(&spec.file.name)).unwrap();
     std::fs::create_dir(folder.path().join(&spec.file.name)).unwrap();
     let error = search.resolve(&spec.id, Task::Detector).unwrap_err();
-    assert!(error.to_string().contains("not a regular file"), "{error}");
+    assert!(told(&error).contains("not a regular file"), "{error}");
 }
 
 #[test]
