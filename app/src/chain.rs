@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use face_core::inference::Provider;
 use gst::glib;
@@ -59,11 +59,16 @@ pub(crate) struct Chain {
     pub(crate) pipeline: gst::Pipeline,
     /// Buffers with complete metadata pass here.
     pub(crate) tap: gst::Pad,
+    pub(crate) streams: Arc<Streams>,
 }
 
 /// Which streams of the file were taken.
 #[derive(Debug, Default)]
-struct Streams {
+pub(crate) struct Streams {
+    /// Was any stream found?
+    pub(crate) found: AtomicBool,
+    /// Reads from the file.
+    pub(crate) reads: AtomicU64,
     video: AtomicBool,
     audio: AtomicUsize,
 }
@@ -131,8 +136,8 @@ impl Chain {
             copy.finish()?;
         }
         let copy = copy.filter(|_| options.audio);
-        source(&pipeline, options, entry, copy)?;
-        Ok(Chain { pipeline, tap })
+        let streams = source(&pipeline, options, entry, copy)?;
+        Ok(Chain { pipeline, tap, streams })
     }
 }
 
@@ -206,11 +211,18 @@ fn source(
     options: &ChainOptions,
     entry: gst::Pad,
     copy: Option<Copy>,
-) -> Result<(), AnalyzeError> {
+) -> Result<Arc<Streams>, AnalyzeError> {
     let file = make("filesrc", "file")?;
     file.set_property("location", &options.video);
     let decode = make("decodebin", "decode")?;
     let streams = Arc::new(Streams::default());
+    if let Some(pad) = file.static_pad("src") {
+        let streams = streams.clone();
+        pad.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
+            streams.reads.fetch_add(1, Ordering::Relaxed);
+            gst::PadProbeReturn::Ok
+        });
+    }
     pipeline.add_many([&file, &decode]).map_err(AnalyzeError::pipeline)?;
     file.link(&decode).map_err(AnalyzeError::pipeline)?;
     let wanted = copy.is_some();
@@ -227,12 +239,13 @@ fn source(
             gst::element_error!(decode, gst::CoreError::Pad, ("{text}"));
         }
     });
+    let all = streams.clone();
     decode.connect_no_more_pads(move |decode| {
-        if !streams.video.load(Ordering::SeqCst) {
+        if !all.video.load(Ordering::SeqCst) {
             post(decode.upcast_ref(), NO_VIDEO, None);
         }
     });
-    Ok(())
+    Ok(streams)
 }
 
 /// Application message: every stream of the file was looked at, none is video.
@@ -270,6 +283,7 @@ fn connect(
     copy: Option<&Copy>,
     streams: &Streams,
 ) -> Result<(), AnalyzeError> {
+    streams.found.store(true, Ordering::Relaxed);
     let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
     let name = caps.structure(0).map_or("", |s| s.name().as_str());
     if name.starts_with("video/x-raw") && !streams.video.swap(true, Ordering::SeqCst) {

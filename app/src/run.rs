@@ -5,6 +5,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use std::time::{Duration, Instant};
+
 use gst::prelude::*;
 use gstface::meta::FrameFaces;
 use parking_lot::Mutex;
@@ -15,6 +17,10 @@ use crate::error::AnalyzeError;
 
 /// How often progress is reported and a request to stop is looked for.
 const TICK: gst::ClockTime = gst::ClockTime::from_mseconds(100);
+/// decodebin may lose the error of a demuxer that fails the moment it is started, and then waits
+/// for ever (GStreamer 1.22). A file in which no stream was found and that nobody reads from for
+/// this long has none.
+const LOST: Duration = Duration::from_secs(10);
 /// Warnings kept of one run; the rest repeats them.
 const MAX_WARNINGS: usize = 16;
 
@@ -77,12 +83,20 @@ pub(crate) fn run(
         return Err(AnalyzeError::pipeline("it does not start").into());
     }
     let mut done = ControlFlow::Continue(());
+    let mut last_read = (0, Instant::now());
     while done.is_continue() {
         if let Some(message) = bus.timed_pop(TICK) {
             done = run.handle(&message)?;
             if let Some(error) = shared.failed.lock().take() {
                 return Err(error.into());
             }
+        }
+        let reads = chain.streams.reads.load(Ordering::Relaxed);
+        if reads != last_read.0 || chain.streams.found.load(Ordering::Relaxed) {
+            last_read = (reads, Instant::now());
+        } else if last_read.1.elapsed() > LOST {
+            let reason = "no streams were found in it; it is truncated or damaged".to_owned();
+            return Err(AnalyzeError::Stream { path: options.video.clone(), reason }.into());
         }
         let frames = shared.frames.load(Ordering::Relaxed);
         if run.ended.duration_ns.is_none() && frames > 0 {
