@@ -69,3 +69,10 @@ pub(crate) fn view<'a>(
     }
     Ok(view)
 }
+
+/// 1 / frame rate; `None` for a variable one.
+pub(crate) fn duration_ns(info: &gst_video::VideoInfo) -> Option<u64> {
+    let (n, d) = (info.fps().numer(), info.fps().denom());
+    let (n, d) = (u64::try_from(n).ok()?, u64::try_from(d).ok()?);
+    d.saturating_mul(gst::ClockTime::SECOND.nseconds()).checked_div(n).filter(|ns| *ns > 0)
+}

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use face_core::gallery::GalleryError;
 use face_core::inference::{InferenceError, Pool, PoolOptions, Provider};
 use face_core::model::ModelError;
 use gst::glib;
@@ -212,5 +213,18 @@ pub(crate) fn model_error(error: &ModelError) -> gst::ErrorMessage {
         }
         ModelError::Read { .. } => gst::error_msg!(gst::ResourceError::OpenRead, ("{text}")),
         _ => gst::error_msg!(gst::ResourceError::Settings, ("{text}")),
+    }
+}
+
+/// An error of the gallery as GStreamer's error at start.
+pub(crate) fn gallery_error(error: &GalleryError) -> gst::ErrorMessage {
+    let text = with_causes(error);
+    match error {
+        GalleryError::NotFound { .. } => gst::error_msg!(gst::ResourceError::NotFound, ("{text}")),
+        GalleryError::Busy { .. } => gst::error_msg!(gst::ResourceError::Busy, ("{text}")),
+        GalleryError::OtherEmbedder { .. } | GalleryError::NewerSchema { .. } => {
+            gst::error_msg!(gst::ResourceError::Settings, ("{text}"))
+        }
+        _ => gst::error_msg!(gst::ResourceError::Read, ("{text}")),
     }
 }

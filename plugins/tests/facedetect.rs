@@ -2,7 +2,9 @@
 
 mod common;
 
-use common::{Picture, Rgb, Rig, at, data, decode, element, info, read, real_media, real_model};
+use common::{
+    Picture, Rgb, Rig, at, data, decode, element, info, pull, read, real_media, real_model,
+};
 use face_core::geometry::BBox;
 use gst::prelude::*;
 use gst_video::prelude::*;
@@ -385,7 +387,7 @@ fn through(element: &gst::Element, caps: &str, buffer: gst::Buffer) -> FrameFace
     pipeline.set_state(gst::State::Playing).unwrap();
     src.push_buffer(at(0, buffer)).unwrap();
     src.end_of_stream().unwrap();
-    let faces = read(&sink.pull_sample().unwrap().buffer_owned().unwrap());
+    let faces = read(&pull(&pipeline, &sink).buffer_owned().unwrap());
     pipeline.set_state(gst::State::Null).unwrap();
     faces
 }

@@ -437,6 +437,15 @@ impl BaseTransformImpl for FaceDetect {
         self.parent_src_event(event)
     }
 
+    fn submit_input_buffer(
+        &self,
+        is_discont: bool,
+        buffer: gst::Buffer,
+    ) -> Result<gst::FlowSuccess, gst::FlowError> {
+        crate::pads::require_caps(self.obj().upcast_ref())?;
+        self.parent_submit_input_buffer(is_discont, buffer)
+    }
+
     fn transform_ip(
         &self,
         buffer: &mut gst::BufferRef,
@@ -446,15 +455,7 @@ impl BaseTransformImpl for FaceDetect {
         let Some(state) = guard.as_mut() else {
             return Err(gst::FlowError::Flushing);
         };
-        let Some(info) = state.info.clone() else {
-            drop(guard);
-            gst::element_imp_error!(
-                self,
-                gst::CoreError::Negotiation,
-                ("buffer without caps: put videoconvert before the element")
-            );
-            return Err(gst::FlowError::NotNegotiated);
-        };
+        let info = state.info.clone().ok_or(gst::FlowError::NotNegotiated)?;
         let looked = match self.look(state, &settings, &info, buffer) {
             Ok(looked) => looked,
             Err(e) => {

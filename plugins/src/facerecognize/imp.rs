@@ -24,8 +24,7 @@ use std::time::{Duration, Instant};
 
 use face_core::embed::Embedder;
 use face_core::frame::FrameView;
-use face_core::gallery::{Access, Gallery, GalleryError, NewSample};
-use face_core::identity::TrackSample;
+use face_core::gallery::{Access, Gallery, NewSample};
 use face_core::inference::InferenceError;
 use face_core::model::{self, Task};
 use gst::glib;
@@ -35,10 +34,10 @@ use gst_base::prelude::*;
 use gst_base::subclass::prelude::*;
 use parking_lot::Mutex;
 
-use super::stream::{FACE_IDENTITY, Options, Report, Stats, Stream, When};
+use super::stream::{FACE_IDENTITY, Options, Report, Stats, Stream, When, new_sample};
 use crate::live::Lateness;
 use crate::meta::{self, FrameFaces, Mapping};
-use crate::runtime::{RuntimeSettings, start_error, with_causes};
+use crate::runtime::{RuntimeSettings, gallery_error, start_error, with_causes};
 use crate::upstream_check::UpstreamCheck;
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
@@ -52,6 +51,8 @@ static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
 const SIGNAL_ENROLL: &str = "enroll";
 /// On a live stream a frame whose faces take longer than this goes on without new results.
 const LIVE_DEADLINE: Duration = Duration::from_secs(1);
+/// From one buffer to the next where neither has a time and the caps have no frame rate.
+const FALLBACK_STEP_NS: u64 = 40_000_000;
 
 #[derive(Clone, Debug)]
 struct Settings {
@@ -97,7 +98,8 @@ struct State {
     stream: Stream,
     info: Option<gst_video::VideoInfo>,
     check: UpstreamCheck,
-    last_time_ns: u64,
+    /// What the schedule counts in: running time, or where a buffer without one should be.
+    last_time_ns: Option<u64>,
     last_warning: Option<Instant>,
     borders_logged: bool,
 }
@@ -205,14 +207,14 @@ impl FaceRecognize {
         let running_time = segment
             .downcast_ref::<gst::ClockTime>()
             .and_then(|segment| segment.to_running_time(buffer.pts()));
-        if let Some(time) = running_time {
-            state.last_time_ns = time.nseconds();
-        }
-        When {
-            running_time,
-            time_ns: state.last_time_ns,
-            deadline: live.then(|| Instant::now() + LIVE_DEADLINE),
-        }
+        let step_ns = state.info.as_ref().and_then(crate::frame::duration_ns);
+        let next = |last: u64| last.saturating_add(step_ns.unwrap_or(FALLBACK_STEP_NS));
+        let time_ns = match running_time {
+            Some(time) => time.nseconds(),
+            None => state.last_time_ns.map_or(0, next),
+        };
+        state.last_time_ns = Some(time_ns);
+        When { running_time, time_ns, deadline: live.then(|| Instant::now() + LIVE_DEADLINE) }
     }
 
     fn post(&self, posts: Posts) {
@@ -293,25 +295,6 @@ impl FaceRecognize {
             gst::warning!(CAT, imp = self, "{}", with_causes(&e));
         }
         Ok(enrolled.person_id)
-    }
-}
-
-fn new_sample(sample: &TrackSample, source: &str) -> NewSample {
-    let mut new = NewSample::new(sample.embedding.clone(), source);
-    new.crop_png = sample.crop.to_png().ok();
-    new
-}
-
-/// An error of the gallery as GStreamer's error at start.
-fn gallery_error(error: &GalleryError) -> gst::ErrorMessage {
-    let text = with_causes(error);
-    match error {
-        GalleryError::NotFound { .. } => gst::error_msg!(gst::ResourceError::NotFound, ("{text}")),
-        GalleryError::Busy { .. } => gst::error_msg!(gst::ResourceError::Busy, ("{text}")),
-        GalleryError::OtherEmbedder { .. } | GalleryError::NewerSchema { .. } => {
-            gst::error_msg!(gst::ResourceError::Settings, ("{text}"))
-        }
-        _ => gst::error_msg!(gst::ResourceError::Read, ("{text}")),
     }
 }
 
@@ -536,7 +519,7 @@ impl BaseTransformImpl for FaceRecognize {
             stream: Stream::new(embedder, gallery),
             info: None,
             check: UpstreamCheck::default(),
-            last_time_ns: 0,
+            last_time_ns: None,
             last_warning: None,
             borders_logged: false,
         });
@@ -568,7 +551,7 @@ impl BaseTransformImpl for FaceRecognize {
             self.lateness.reset();
             if let Some(state) = &mut *self.state.lock() {
                 state.stream.reset();
-                state.last_time_ns = 0;
+                state.last_time_ns = None;
             }
         }
         self.parent_sink_event(event)
@@ -577,6 +560,15 @@ impl BaseTransformImpl for FaceRecognize {
     fn src_event(&self, event: gst::Event) -> bool {
         self.lateness.observe(&event);
         self.parent_src_event(event)
+    }
+
+    fn submit_input_buffer(
+        &self,
+        is_discont: bool,
+        buffer: gst::Buffer,
+    ) -> Result<gst::FlowSuccess, gst::FlowError> {
+        crate::pads::require_caps(self.obj().upcast_ref())?;
+        self.parent_submit_input_buffer(is_discont, buffer)
     }
 
     fn transform_ip(

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use face_core::align::AlignedCrop;
 use face_core::embed::{Embedder, Embedding};
 use face_core::frame::FrameView;
-use face_core::gallery::{Gallery, GalleryError, Identification, Match};
+use face_core::gallery::{Gallery, GalleryError, Identification, Match, NewSample};
 use face_core::identity::{Change, Status, TrackIdentities, TrackSample};
 use face_core::inference::InferenceError;
 
@@ -67,7 +67,7 @@ struct Due {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct When {
     pub(super) running_time: Option<gst::ClockTime>,
-    /// What the schedule counts in: running time, or the last one known.
+    /// What the schedule counts in: running time, or where a buffer without one should be.
     pub(super) time_ns: u64,
     pub(super) deadline: Option<Instant>,
 }
@@ -331,4 +331,11 @@ fn event(track_id: u64, person: Option<&Match>, when: &When) -> Event {
         running_time_ns: when.running_time.map(gst::ClockTime::nseconds),
         utc: utc.ok().map(|s| s.to_string()),
     }
+}
+
+/// A track's crop as the gallery stores it.
+pub(super) fn new_sample(sample: &TrackSample, source: &str) -> NewSample {
+    let mut new = NewSample::new(sample.embedding.clone(), source);
+    new.crop_png = sample.crop.to_png().ok();
+    new
 }

@@ -290,6 +290,15 @@ impl BaseTransformImpl for FaceTrack {
         true
     }
 
+    fn submit_input_buffer(
+        &self,
+        is_discont: bool,
+        buffer: gst::Buffer,
+    ) -> Result<gst::FlowSuccess, gst::FlowError> {
+        crate::pads::require_caps(self.obj().upcast_ref())?;
+        self.parent_submit_input_buffer(is_discont, buffer)
+    }
+
     fn transform_ip(
         &self,
         buffer: &mut gst::BufferRef,
@@ -317,7 +326,7 @@ impl State {
         let stream = self.stream.as_mut()?;
         let stamp = Stamp {
             running_ns,
-            step_ns: frame_duration(info).or(buffer.duration().map(|d| d.nseconds())),
+            step_ns: crate::frame::duration_ns(info).or(buffer.duration().map(|d| d.nseconds())),
             discont: buffer.flags().contains(gst::BufferFlags::DISCONT),
         };
         let mut report = Report::default();
@@ -339,15 +348,6 @@ impl State {
         }
         Some(report)
     }
-}
-
-/// 1 / frame rate, ns; `None` for a variable one.
-fn frame_duration(info: &gst_video::VideoInfo) -> Option<u64> {
-    let (n, d) = (info.fps().numer(), info.fps().denom());
-    let (n, d) = (u64::try_from(n).ok()?, u64::try_from(d).ok()?);
-    // Still pictures say 0/1; dividing by 0 would panic.
-    let n = Some(n).filter(|n| *n > 0)?;
-    d.mul_div_floor(gst::ClockTime::SECOND.nseconds(), n).filter(|ns| *ns > 0)
 }
 
 impl FaceTrack {

@@ -2,6 +2,8 @@
 //! and an element in a harness.
 #![allow(dead_code, reason = "not every test file uses everything")]
 
+pub(crate) mod people;
+
 use std::path::{Path, PathBuf};
 
 use gst::prelude::*;
@@ -178,7 +180,7 @@ pub(crate) fn decode(path: &str) -> Picture {
     pipeline.by_name("file").unwrap().set_property("location", path);
     let sink = pipeline.by_name("out").and_downcast::<gst_app::AppSink>().unwrap();
     pipeline.set_state(gst::State::Playing).unwrap();
-    let sample = sink.pull_sample().unwrap_or_else(|e| panic!("{path}: {e}"));
+    let sample = pull(&pipeline, &sink);
     pipeline.set_state(gst::State::Null).unwrap();
     let info = gst_video::VideoInfo::from_caps(sample.caps().unwrap()).unwrap();
     let frame = gst_video::VideoFrameRef::from_buffer_ref_readable(sample.buffer().unwrap(), &info)
@@ -202,4 +204,12 @@ pub(crate) fn error_of(bus: &gst::Bus) -> glib::Error {
         gst::MessageView::Error(error) => error.error(),
         _ => unreachable!("only errors were asked for"),
     }
+}
+
+/// The next sample of a pipeline, waiting for it up to 20 s.
+pub(crate) fn pull(pipeline: &gst::Pipeline, sink: &gst_app::AppSink) -> gst::Sample {
+    sink.try_pull_sample(gst::ClockTime::from_seconds(20)).unwrap_or_else(|| {
+        let error = pipeline.bus().unwrap().pop_filtered(&[gst::MessageType::Error]);
+        panic!("no sample: {error:?}")
+    })
 }
