@@ -239,19 +239,21 @@ impl TrackIdentities {
     }
 
     /// After the gallery changed: every track is looked at again. `name_of` gives a person's present
-    /// name, or `None` if the person is gone; returns the ids of the tracks that lost their person.
-    pub fn gallery_changed(&mut self, name_of: impl Fn(&str) -> Option<Arc<str>>) -> Vec<u64> {
+    /// name, or `None` if the person is gone; returns the tracks that lost their person, and whom.
+    pub fn gallery_changed(
+        &mut self,
+        name_of: impl Fn(&str) -> Option<Arc<str>>,
+    ) -> Vec<(u64, Match)> {
         let mut lost = Vec::new();
         for (id, track) in &mut self.tracks {
             track.wait = 0;
-            let Some(person) = &mut track.person else { continue };
-            match name_of(&person.person_id) {
-                Some(name) => person.name = name,
-                None => {
-                    track.person = None;
-                    track.status = Status::Identifying;
-                    lost.push(*id);
-                }
+            let Some(mut person) = track.person.take() else { continue };
+            if let Some(name) = name_of(&person.person_id) {
+                person.name = name;
+                track.person = Some(person);
+            } else {
+                track.status = Status::Identifying;
+                lost.push((*id, person));
             }
         }
         lost
@@ -432,7 +434,7 @@ mod tests {
         all.observe(1, ms(0), sample([1.0, 0.0, 0.0]), &known("ada"), T);
         all.observe(2, ms(0), sample([0.0, 1.0, 0.0]), &known("bob"), T);
         let lost = all.gallery_changed(|id| (id == "ada").then(|| "Ada L.".into()));
-        assert_eq!(lost, [2]);
+        assert!(matches!(&lost[..], [(2, bob)] if &*bob.name == "bob"));
         assert_eq!(&*all.get(1).unwrap().person.as_ref().unwrap().name, "Ada L.");
         assert_eq!(all.get(2).unwrap().status, Status::Identifying);
         assert!(all.is_due(1, 0, 0, HERE) && all.is_due(2, 0, 0, HERE));

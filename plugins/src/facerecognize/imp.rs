@@ -7,7 +7,7 @@
 //!
 //! Posts the element message `face-identity` {track-id, event-id, person-id, name, similarity, previous-name,
 //! running-time, utc} when a track gets a name or loses it (then without person-id, name and
-//! similarity), and `gallery-changed` {generation} when another process wrote to the gallery.
+//! similarity), and `gallery-changed` {generation} when the gallery was written to.
 //!
 //! When the face of a track turns out to be another person's, the element sends `face-track-split`
 //! upstream: facetrack ends the track, and the face gets a new one.
@@ -102,6 +102,8 @@ struct State {
     last_time_ns: Option<u64>,
     last_warning: Option<Instant>,
     borders_logged: bool,
+    /// This element wrote to the gallery: the next frame reads it.
+    refresh_now: bool,
 }
 
 /// What is to be posted once no lock is held.
@@ -148,14 +150,17 @@ impl FaceRecognize {
             }
         };
         let _ = state.check.saw(true);
-        match state.stream.refresh(Duration::from_millis(settings.reload_interval.into())) {
-            Ok(Some((generation, _))) => posts.generation = Some(generation),
-            Ok(None) => {}
+        let live = self.lateness.is_live(self.obj().upcast_ref());
+        let when = self.when(state, buffer, live);
+        let interval = match std::mem::take(&mut state.refresh_now) {
+            true => Duration::ZERO,
+            false => Duration::from_millis(settings.reload_interval.into()),
+        };
+        match state.stream.refresh(interval, &when) {
+            Ok(generation) => posts.generation = generation,
             // The last snapshot goes on serving.
             Err(e) => self.warn(state, &with_causes(&e)),
         }
-        let live = self.lateness.is_live(self.obj().upcast_ref());
-        let when = self.when(state, buffer, live);
         posts.report = self.recognize(state, settings, buffer, faces, &when, live)?;
         Ok(posts)
     }
@@ -289,10 +294,8 @@ impl FaceRecognize {
         let writer = Gallery::open(gallery.path(), gallery.fingerprint(), Access::Write)
             .map_err(|e| with_causes(&e))?;
         let enrolled = writer.enroll(name, &samples).map_err(|e| with_causes(&e))?;
-        if let Some(state) = &mut *self.state.lock()
-            && let Err(e) = state.stream.refresh(Duration::ZERO)
-        {
-            gst::warning!(CAT, imp = self, "{}", with_causes(&e));
+        if let Some(state) = &mut *self.state.lock() {
+            state.refresh_now = true;
         }
         Ok(enrolled.person_id)
     }
@@ -522,6 +525,7 @@ impl BaseTransformImpl for FaceRecognize {
             last_time_ns: None,
             last_warning: None,
             borders_logged: false,
+            refresh_now: false,
         });
         settings.runtime.post_provider(self.obj().upcast_ref(), &pool);
         Ok(())

@@ -79,6 +79,8 @@ pub(super) struct Stream {
     pub(super) gallery: Option<Gallery>,
     pub(super) identities: TrackIdentities,
     pub(super) stats: Stats,
+    /// News of between two frames; the next one reports them.
+    pending: Vec<News>,
     held: VecDeque<(Event, gst::ClockTime)>,
     fingerprint: String,
 }
@@ -92,6 +94,7 @@ impl Stream {
             gallery,
             identities: TrackIdentities::default(),
             stats: Stats::default(),
+            pending: Vec::new(),
             held: VecDeque::new(),
         }
     }
@@ -99,15 +102,16 @@ impl Stream {
     /// Another stream begins, or this one jumped.
     pub(super) fn reset(&mut self) {
         self.identities.clear();
+        self.pending.clear();
         self.held.clear();
     }
 
-    /// Takes over what other processes wrote into the gallery. Returns the new generation and the
-    /// tracks that lost their person, if it changed.
+    /// Takes over what was written into the gallery. Returns its new generation if it changed.
     pub(super) fn refresh(
         &mut self,
         interval: Duration,
-    ) -> Result<Option<(u64, Vec<u64>)>, GalleryError> {
+        when: &When,
+    ) -> Result<Option<u64>, GalleryError> {
         let Some(gallery) = &self.gallery else {
             return Ok(None);
         };
@@ -118,7 +122,11 @@ impl Stream {
         let name_of = |id: &str| {
             snapshot.people().iter().find(|p| &*p.id == id).map(|person| person.name.clone())
         };
-        Ok(Some((snapshot.generation(), self.identities.gallery_changed(name_of))))
+        for (track_id, person) in self.identities.gallery_changed(name_of) {
+            let event = event(track_id, None, when);
+            self.pending.push(News { track_id, event, person: None, previous: Some(person) });
+        }
+        Ok(Some(snapshot.generation()))
     }
 
     /// Takes in which faces a frame has: to be called once for each. Is any to be embedded?
@@ -156,7 +164,7 @@ impl Stream {
     ) -> Result<Report, InferenceError> {
         self.stats.frames += 1;
         self.stats.faces += faces.faces.len() as u64;
-        let mut report = Report::default();
+        let mut report = Report { news: std::mem::take(&mut self.pending), ..Report::default() };
         let outcome = match view {
             Some((view, mapping)) => self.look(view, mapping, faces, options, when, &mut report),
             None => Ok(()),
