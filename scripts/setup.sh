@@ -3,7 +3,7 @@
 #
 # usage: scripts/setup.sh [--tests]
 #
-#   --tests   also what only the tests need: cargo-nextest, OpenCV's GStreamer plugin, an RTSP server, PyGObject, and
+#   --tests   also what only the tests need: cargo-nextest, OpenCV's GStreamer plugin, an RTSP server, PyGObject, ffmpeg, and
 #             OpenCV and ONNX Runtime for Python (in an environment of their own) to compare results with
 #   --help    this text
 #
@@ -33,6 +33,7 @@ setup_packages=(python3 python3-pip unzip curl)
 test_packages=(
   gstreamer1.0-opencv # registers a facedetect of its own: the tests prove that ours is still found
   libgstrtspserver-1.0-dev gir1.2-gst-rtsp-server-1.0 gir1.2-gstreamer-1.0 gir1.2-gst-plugins-base-1.0
+  ffmpeg # makes odd recordings, and looks at copies with eyes other than ours
   python3-gi python3-gst-1.0 python3-venv meson ninja-build
 )
 

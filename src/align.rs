@@ -123,52 +123,80 @@ impl AlignedCrop {
 struct Sampler<'a> {
     frame: &'a FrameView<'a>,
     coefficients: YuvCoefficients,
+    interleaved: Option<([usize; 3], usize)>,
 }
 
 impl<'a> Sampler<'a> {
     fn new(frame: &'a FrameView<'a>) -> Self {
-        Self { frame, coefficients: YuvCoefficients::new(frame.matrix, frame.range) }
+        Self {
+            frame,
+            coefficients: YuvCoefficients::new(frame.matrix, frame.range),
+            interleaved: interleaved(frame.format()),
+        }
     }
 
     /// Red, green and blue at a position in pixels of the stored picture.
     fn at(&self, x: f32, y: f32) -> [u8; 3] {
-        let frame = self.frame;
-        let (w, h) = (frame.width() as i64, frame.height() as i64);
-        if !(x > -1.0 && y > -1.0 && x < w as f32 && y < h as f32) {
+        let (w, h) = (self.frame.width() as f32, self.frame.height() as f32);
+        if !(x > -1.0 && y > -1.0 && x < w && y < h) {
             return [0; 3];
         }
         let (x0, y0) = (x.floor(), y.floor());
         let (wx, wy) = (x - x0, y - y0);
+        let weights = [(1.0 - wx) * (1.0 - wy), wx * (1.0 - wy), (1.0 - wx) * wy, wx * wy];
         let mut sum = [0.0; 3];
-        for (dy, weight_y) in [(0, 1.0 - wy), (1, wy)] {
-            for (dx, weight_x) in [(0, 1.0 - wx), (1, wx)] {
-                let (px, py) = (x0 as i64 + dx, y0 as i64 + dy);
-                if (0..w).contains(&px) && (0..h).contains(&py) {
-                    let pixel = self.pixel(px as usize, py as usize);
-                    for (s, p) in sum.iter_mut().zip(pixel) {
-                        *s += p * weight_x * weight_y;
-                    }
+        if x0 >= 0.0 && y0 >= 0.0 && x0 + 1.0 < w && y0 + 1.0 < h {
+            let (x, y) = (x0 as usize, y0 as usize);
+            let taps = [(x, y), (x + 1, y), (x, y + 1), (x + 1, y + 1)];
+            for (weight, (x, y)) in weights.into_iter().zip(taps) {
+                add(&mut sum, weight, self.stored(x, y));
+            }
+            // Interpolation and the colour matrix are linear: one conversion serves four samples.
+            sum = self.rgb(sum);
+        } else {
+            let taps = [(x0, y0), (x0 + 1.0, y0), (x0, y0 + 1.0), (x0 + 1.0, y0 + 1.0)];
+            for (weight, (x, y)) in weights.into_iter().zip(taps) {
+                if x >= 0.0 && y >= 0.0 && x < w && y < h {
+                    add(&mut sum, weight, self.rgb(self.stored(x as usize, y as usize)));
                 }
             }
         }
         sum.map(|s| (s + 0.5) as u8)
     }
 
-    fn pixel(&self, x: usize, y: usize) -> [f32; 3] {
+    /// The samples of a pixel as they are stored: red, green and blue, or luma and chroma.
+    #[inline]
+    fn stored(&self, x: usize, y: usize) -> [f32; 3] {
         let planes = self.frame.planes();
         let byte = |plane: usize, x: usize, y: usize| {
             f32::from(planes[plane].data[y * planes[plane].stride + x])
         };
-        if let Some((positions, step)) = interleaved(self.frame.format()) {
-            return positions.map(|c| byte(0, x * step + c, y));
+        match (self.interleaved, self.frame.format()) {
+            (Some((positions, step)), _) => positions.map(|c| byte(0, x * step + c, y)),
+            (None, PixelFormat::Nv12) => {
+                let chroma = x / 2 * 2;
+                [byte(0, x, y), byte(1, chroma, y / 2), byte(1, chroma + 1, y / 2)]
+            }
+            (None, PixelFormat::I420) => {
+                [byte(0, x, y), byte(1, x / 2, y / 2), byte(2, x / 2, y / 2)]
+            }
+            _ => [byte(0, x, y), 128.0, 128.0],
         }
-        let luma = byte(0, x, y);
-        let (u, v) = match self.frame.format() {
-            PixelFormat::Nv12 => (byte(1, x / 2 * 2, y / 2), byte(1, x / 2 * 2 + 1, y / 2)),
-            PixelFormat::I420 => (byte(1, x / 2, y / 2), byte(2, x / 2, y / 2)),
-            _ => (128.0, 128.0),
-        };
-        self.coefficients.rgb(luma, u, v)
+    }
+
+    #[inline]
+    fn rgb(&self, [a, b, c]: [f32; 3]) -> [f32; 3] {
+        match self.interleaved {
+            Some(_) => [a, b, c],
+            None => self.coefficients.rgb(a, b, c),
+        }
+    }
+}
+
+#[inline]
+fn add(sum: &mut [f32; 3], weight: f32, sample: [f32; 3]) {
+    for (s, v) in sum.iter_mut().zip(sample) {
+        *s += weight * v;
     }
 }
 
