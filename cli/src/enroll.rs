@@ -204,6 +204,7 @@ fn sample(
         embedding: sample.embedding,
         // Only for another model later: a sample is as good without it.
         crop_png: sample.crop.to_png().ok(),
+        loose: None,
         source: candidate.path.display().to_string(),
     })
 }

@@ -4,6 +4,7 @@ mod analyze;
 mod doctor;
 mod enroll;
 mod enroll_video;
+mod gallery;
 mod models;
 mod options;
 mod output;
@@ -28,6 +29,7 @@ enum Command {
     Recognize(recognize::Arguments),
     Verify(verify::Arguments),
     Analyze(analyze::Arguments),
+    Gallery(gallery::Arguments),
     Doctor(doctor::Arguments),
     Models(models::Args),
 }
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
         Command::Recognize(arguments) => recognize::run(&arguments).map(ExitCode::from),
         Command::Verify(arguments) => verify::run(&arguments).map(ExitCode::from),
         Command::Analyze(arguments) => analyze::run(&arguments).map(ExitCode::from),
+        Command::Gallery(arguments) => gallery::run(&arguments).map(ExitCode::from),
         Command::Doctor(arguments) => doctor::run(&arguments).map(ExitCode::from),
         Command::Models(arguments) => models::run(arguments),
     };

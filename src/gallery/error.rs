@@ -25,6 +25,17 @@ pub enum GalleryError {
         path = path.display()
     )]
     NewerSchema { path: PathBuf, version: u32, supported: u32 },
+    #[error(
+        "open gallery '{path}': has schema version {version} and cannot be upgraded where it is; \
+         copy it to where you may write",
+        path = path.display()
+    )]
+    OlderSchema {
+        path: PathBuf,
+        version: u32,
+        #[source]
+        source: Box<GalleryError>,
+    },
     #[error("{op} gallery '{path}': it was opened for reading only", path = path.display())]
     ReadOnly { op: &'static str, path: PathBuf },
     #[error("refuse person name {name:?}: {reason}")]
@@ -33,8 +44,27 @@ pub enum GalleryError {
     NoSamples { name: String },
     #[error("enrol {name:?}: a sample has {got} dimensions, the gallery has {expected}")]
     Dimension { name: String, expected: usize, got: usize },
-    #[error("gallery '{path}' has no person with id {id:?}", path = path.display())]
+    #[error("gallery '{path}' has no person with id or name {id:?}", path = path.display())]
     NoSuchPerson { path: PathBuf, id: String },
+    #[error("gallery '{path}' has no sample {sample}", path = path.display())]
+    NoSuchSample { path: PathBuf, sample: i64 },
+    #[error(
+        "gallery '{path}' has another person of the name {name:?}; merge the two, or choose another \
+         name",
+        path = path.display()
+    )]
+    NameTaken { path: PathBuf, name: String },
+    #[error("merge in gallery '{path}': both are the person {id:?}", path = path.display())]
+    SamePerson { path: PathBuf, id: String },
+    #[error("refuse attributes of a person: they are no JSON object")]
+    Attributes,
+    /// The person is deleted, and something of them is still in these files.
+    #[error(
+        "forget in gallery '{path}': deleted, but remnants are in {files}; end what reads the \
+         gallery and forget again",
+        path = path.display(), files = quoted(files)
+    )]
+    Remnants { path: PathBuf, files: Vec<PathBuf> },
     #[error("refuse threshold {threshold} of a person: it is no cosine similarity (-1 to 1)")]
     Threshold { threshold: f32 },
     /// The file system or SQLite refused: permissions, disk full, input/output error.
@@ -45,4 +75,8 @@ pub enum GalleryError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+}
+
+fn quoted(files: &[PathBuf]) -> String {
+    files.iter().map(|f| format!("'{}'", f.display())).collect::<Vec<_>>().join(", ")
 }

@@ -52,6 +52,45 @@ fn create(path: &Path) -> std::io::Result<()> {
     }
 }
 
+/// The gallery and everything beside it that was made from it: SQLite's files, and what begins with
+/// its name and `-` or `.` and is being written (`.tmp`, `.part`, `.index`, `.outbox`). Copies that
+/// somebody made on purpose are not among them.
+pub(super) fn companions(path: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut files = vec![path.to_path_buf()];
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Ok(files) };
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let other = entry.file_name();
+        let name = name.as_encoded_bytes();
+        // Hidden temporary files: `.people.gallery.tmp1234`.
+        let other = other.as_encoded_bytes();
+        let other = other.strip_prefix(b".").filter(|o| o.starts_with(name)).unwrap_or(other);
+        let Some(rest) = other.strip_prefix(name) else { continue };
+        let unfinished = [".tmp", ".part", ".index", ".outbox", ".staging"];
+        if rest.starts_with(b"-") || unfinished.iter().any(|u| rest.starts_with(u.as_bytes())) {
+            collect(&entry.path(), &mut files)?;
+        }
+    }
+    Ok(files)
+}
+
+/// Adds a file, or all files of a folder and the folders in it. Links are not followed.
+pub(super) fn collect(path: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
+    let kind = fs::symlink_metadata(path)?.file_type();
+    if kind.is_dir() {
+        for entry in fs::read_dir(path)? {
+            match collect(&entry?.path(), files) {
+                // A temporary file that is gone is what is wanted.
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+                other => other?,
+            }
+        }
+    } else if kind.is_file() {
+        files.push(path.to_path_buf());
+    }
+    Ok(())
+}
+
 /// Is the file, and are the files SQLite keeps beside it, closed to everybody but their owner?
 #[cfg(unix)]
 pub(super) fn is_private(path: &Path) -> bool {

@@ -21,6 +21,7 @@ mod error;
 mod file;
 mod index;
 mod name;
+mod roster;
 mod search;
 mod store;
 #[cfg(test)]
@@ -35,10 +36,12 @@ use parking_lot::{Mutex, RwLock};
 
 pub use error::GalleryError;
 pub use name::MAX_NAME_CHARS;
-pub use search::{Identification, Known, Match, SearchError, Snapshot};
+pub use roster::{AuditEntry, Forgotten, Merged, Roster, StoredSample};
+pub use search::{Identification, Known, Match, SearchError, SearchRules, Snapshot, VoteRule};
 
 use crate::embed::{Embedding, Fingerprint};
 use index::Graph;
+use search::Limits;
 use store::Store;
 
 /// How long a write waits for a write of another process.
@@ -61,14 +64,24 @@ pub struct NewSample {
     pub embedding: Embedding,
     /// The aligned face as PNG, from which another model can embed it again.
     pub crop_png: Option<Vec<u8>>,
+    /// The face with its surroundings, from which another alignment can be cut.
+    pub loose: Option<LooseCrop>,
     /// Where the picture came from, e.g. a file name; may be empty.
     pub source: String,
+}
+
+/// A face with its surroundings: 1.6 times its box, at most 256 pixels a side.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LooseCrop {
+    pub png: Vec<u8>,
+    /// The five landmarks, [x, y] in pixels of the picture.
+    pub points: [[f32; 2]; 5],
 }
 
 impl NewSample {
     /// A sample without its picture.
     pub fn new(embedding: Embedding, source: impl Into<String>) -> Self {
-        Self { embedding, crop_png: None, source: source.into() }
+        Self { embedding, crop_png: None, loose: None, source: source.into() }
     }
 }
 
@@ -98,6 +111,12 @@ pub struct Person {
     pub threshold: Option<f32>,
     /// Number of samples.
     pub samples: u32,
+    /// Number of negative samples: pictures that are not this person, though they look like them.
+    pub negatives: u32,
+    /// From when on the person is not matched any more, UTC, e.g. `2026-11-22T09:30:00.000Z`.
+    pub expires: Option<String>,
+    /// Is that moment over?
+    pub expired: bool,
     /// UTC, e.g. `2026-11-22T09:30:00.000Z`.
     pub created: String,
     /// UTC, of the last change to the person or their samples.
@@ -159,10 +178,13 @@ impl Builder {
 #[derive(Clone, Copy)]
 struct Tuning {
     busy: Duration,
-    index_from: usize,
+    limits: Limits,
 }
 
-const TUNING: Tuning = Tuning { busy: BUSY_TIMEOUT, index_from: search::INDEX_FROM };
+const TUNING: Tuning = Tuning {
+    busy: BUSY_TIMEOUT,
+    limits: Limits { index_from: search::INDEX_FROM, max_samples: search::MAX_SAMPLES },
+};
 
 impl Gallery {
     /// Opens the gallery at `path` for embeddings of `fingerprint` and reads it into memory. With
@@ -181,6 +203,21 @@ impl Gallery {
         Self::open_tuned(path, fingerprint, access, TUNING)
     }
 
+    /// As [`Gallery::open`], but of a person with more than `max_samples` samples only the so many
+    /// most different ones are compared; 0: all of them. [`Gallery::open`] takes 20.
+    ///
+    /// # Errors
+    /// As [`Gallery::open`].
+    pub fn open_limited(
+        path: &Path,
+        fingerprint: &Fingerprint,
+        access: Access,
+        max_samples: usize,
+    ) -> Result<Self, GalleryError> {
+        let limits = Limits { max_samples, ..TUNING.limits };
+        Self::open_tuned(path, fingerprint, access, Tuning { limits, ..TUNING })
+    }
+
     fn open_tuned(
         path: &Path,
         fingerprint: &Fingerprint,
@@ -194,7 +231,7 @@ impl Gallery {
             let path = store.path().into();
             return Err(GalleryError::OtherEmbedder { path, written_by, pipeline });
         }
-        let snapshot = Arc::new(store.load(written.dim(), tuning.index_from, None)?);
+        let snapshot = Arc::new(store.load(written.dim(), tuning.limits, None)?);
         let gallery = Self(Arc::new(Inner {
             path: store.path().into(),
             fingerprint: written,
@@ -282,6 +319,23 @@ impl Gallery {
         Ok(enrolled)
     }
 
+    /// Stores a picture that is not this person, though it looks like them: a face nearer to it
+    /// than to the person's own samples is not matched with them. A sample of the person becomes a
+    /// negative one if it is the very same. False if it was there already.
+    ///
+    /// # Errors
+    /// [`GalleryError::Dimension`], [`GalleryError::NoSuchPerson`], or as [`Gallery::enroll`].
+    pub fn reject(&self, person_id: &str, sample: &NewSample) -> Result<bool, GalleryError> {
+        let (expected, got) = (self.0.fingerprint.dim(), sample.embedding.dim());
+        if expected != got {
+            return Err(GalleryError::Dimension { name: person_id.into(), expected, got });
+        }
+        let mut store = self.0.store.lock();
+        let added = store.reject(person_id, sample)?;
+        self.0.reload_after_write(&store);
+        Ok(added)
+    }
+
     /// Gives a person a threshold of their own (a cosine similarity, -1..=1), or takes it away.
     ///
     /// # Errors
@@ -318,7 +372,7 @@ impl Inner {
             return Ok(false);
         }
         let dim = self.fingerprint.dim();
-        let next = Arc::new(store.load(dim, current.index_from(), Some(&current))?);
+        let next = Arc::new(store.load(dim, current.limits(), Some(&current))?);
         *self.snapshot.write() = next.clone();
         self.build_graph_of(&next);
         Ok(true)

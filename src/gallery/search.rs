@@ -1,7 +1,14 @@
 //! Searching a gallery: an immutable picture of it in memory, exact by a scan, and helped by a
 //! graph where the scan becomes slow.
 
+mod rank;
+mod selection;
+
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rank::Ranking;
+use selection::Selection;
 
 use super::index::{Graph, GraphError};
 use crate::embed::Embedding;
@@ -14,8 +21,8 @@ pub(super) const INDEX_FROM: usize = 20_000;
 /// Fewest rows that the graph is asked for.
 const MIN_CANDIDATES: usize = 64;
 
-/// Values that one step of the scan takes: enough independent sums for the widest vector units.
-const LANES: usize = 16;
+/// How many samples of a person are compared, if nothing else is said.
+pub(super) const MAX_SAMPLES: usize = 20;
 
 /// Why a search has no result. Never to be taken for "unknown".
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -33,11 +40,45 @@ pub struct Known {
     pub name: Arc<str>,
     /// Cosine similarity from which a face is this person, instead of the general threshold.
     pub threshold: Option<f32>,
+    /// When the person stops being matched.
+    pub expires: Option<SystemTime>,
     /// The number by which the samples of the store name their person; ascending.
     pub(super) seq: i64,
 }
 
-/// A person and how near their nearest sample is.
+/// How the samples of a person make one similarity.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum VoteRule {
+    /// That of the best sample.
+    #[default]
+    Best,
+    /// The mean of the best three, of two or one where there are no more: one bad sample does not
+    /// name anybody.
+    MeanOfBestThree,
+}
+
+/// What decides who a face is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SearchRules {
+    /// Cosine similarity from which a face is a person who has no threshold of their own.
+    pub threshold: f32,
+    /// By how much the nearest person must be nearer than the second; 0: off.
+    pub min_margin: f32,
+    /// How many people [`Identification::top`] lists.
+    pub top_k: usize,
+    pub vote: VoteRule,
+}
+
+/// Sizes from which a snapshot behaves otherwise.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// Number of samples from which a graph is used, [`INDEX_FROM`] but for tests.
+    pub(super) index_from: usize,
+    /// Of a person with more samples only the so many most different ones are compared; 0: all.
+    pub(super) max_samples: usize,
+}
+
+/// A person and how near they are.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Match {
     pub person_id: Arc<str>,
@@ -69,11 +110,12 @@ pub struct Snapshot {
     matrix: Vec<f32>,
     /// Place in `people` of each row.
     owners: Vec<u32>,
-    /// People with at least one row.
-    represented: usize,
+    /// Which rows are compared.
+    selection: Selection,
+    negatives: Negatives,
     /// Highest sample id of the store in here.
     pub(super) last_sample: i64,
-    index_from: usize,
+    limits: Limits,
     graph: Option<Arc<Graph>>,
 }
 
@@ -82,33 +124,61 @@ pub struct Snapshot {
 pub(super) struct Rows {
     pub(super) matrix: Vec<f32>,
     pub(super) owners: Vec<u32>,
+    pub(super) negatives: Negatives,
     pub(super) last_sample: i64,
 }
 
+/// Pictures that are not the person they look like, sorted by the place of the person.
+#[derive(Clone, Default)]
+pub(super) struct Negatives(Vec<(u32, Embedding)>);
+
+impl Negatives {
+    pub(super) fn push(&mut self, person: u32, embedding: Embedding) {
+        self.0.push((person, embedding));
+    }
+
+    fn sorted(mut self) -> Self {
+        self.0.sort_by_key(|n| n.0);
+        self
+    }
+
+    /// Is a negative sample of this person nearer than `similarity`?
+    fn refuse(&self, person: u32, query: &[f32], similarity: f32) -> bool {
+        let first = self.0.partition_point(|n| n.0 < person);
+        let of_person = self.0[first..].iter().take_while(|n| n.0 == person);
+        of_person.into_iter().any(|n| rank::dot(query, n.1.as_slice()) > similarity)
+    }
+}
+
 impl Snapshot {
-    /// `index_from` is the number of samples from which a graph is used, [`INDEX_FROM`] but for
-    /// tests. `rows.owners` are places in `people`, `rows.matrix` has `dim` values for each.
+    /// `rows.owners` are places in `people`, `rows.matrix` has `dim` values for each.
     pub(super) fn new(
         generation: u64,
         dim: usize,
         people: Vec<Known>,
         rows: Rows,
-        index_from: usize,
+        limits: Limits,
     ) -> Self {
         let samples = rows.owners.len();
-        let mut snapshot = Self {
+        Self {
             generation,
             dim,
+            selection: Selection::new(
+                dim,
+                &rows.matrix,
+                &rows.owners,
+                people.len(),
+                limits.max_samples,
+                None,
+            ),
             people,
             matrix: rows.matrix,
             owners: rows.owners,
-            represented: 0,
+            negatives: rows.negatives.sorted(),
             last_sample: rows.last_sample,
-            index_from,
-            graph: (samples >= index_from).then(|| Arc::new(Graph::new(samples))),
-        };
-        snapshot.count_represented();
-        snapshot
+            limits,
+            graph: (samples >= limits.index_from).then(|| Arc::new(Graph::new(samples))),
+        }
     }
 
     /// The same with people and samples added. `people` begins with those of this snapshot.
@@ -117,22 +187,30 @@ impl Snapshot {
         matrix.extend_from_slice(&self.matrix);
         matrix.extend_from_slice(&rows.matrix);
         let owners: Vec<u32> = self.owners.iter().chain(&rows.owners).copied().collect();
-        let rows = Rows { matrix, owners, last_sample: rows.last_sample.max(self.last_sample) };
-        let mut snapshot = Self::new(generation, self.dim, people, rows, self.index_from);
+        let mut negatives = self.negatives.clone();
+        negatives.0.extend(rows.negatives.0);
+        let max = self.limits.max_samples;
+        let selection =
+            Selection::new(self.dim, &matrix, &owners, people.len(), max, Some(&self.selection));
         // What came after the graph is scanned exactly, until that is as much as a gallery that
         // would get a graph of its own.
-        if let Some(graph) = &self.graph
-            && snapshot.owners.len() - graph.rows() < self.index_from
-        {
-            snapshot.graph = Some(graph.clone());
+        let samples = owners.len();
+        let kept = self.graph.as_ref().filter(|g| samples - g.rows() < self.limits.index_from);
+        let graph = kept
+            .cloned()
+            .or_else(|| (samples >= self.limits.index_from).then(|| Arc::new(Graph::new(samples))));
+        Self {
+            generation,
+            dim: self.dim,
+            people,
+            matrix,
+            owners,
+            selection,
+            negatives: negatives.sorted(),
+            last_sample: rows.last_sample.max(self.last_sample),
+            limits: self.limits,
+            graph,
         }
-        snapshot
-    }
-
-    fn count_represented(&mut self) {
-        let mut seen = vec![false; self.people.len()];
-        self.owners.iter().for_each(|o| seen[*o as usize] = true);
-        self.represented = seen.into_iter().filter(|s| *s).count();
     }
 
     /// Counts the writes to the gallery; another one means other contents.
@@ -150,13 +228,14 @@ impl Snapshot {
         &self.people
     }
 
-    /// Number of samples of all people.
+    /// Number of samples of all people, those included that are not compared because their person
+    /// has too many; without negative samples.
     pub fn samples(&self) -> usize {
         self.owners.len()
     }
 
-    pub(super) fn index_from(&self) -> usize {
-        self.index_from
+    pub(super) fn limits(&self) -> Limits {
+        self.limits
     }
 
     pub(super) fn graph(&self) -> Option<&Arc<Graph>> {
@@ -168,24 +247,25 @@ impl Snapshot {
         self.graph.as_ref().map_or(Ok(()), |graph| graph.build(&self.matrix, self.dim))
     }
 
-    /// The `k` people whose best sample is nearest, nearest first; fewer if the gallery has fewer.
-    /// Equally near people come in the order of their enrolment.
+    /// The `k` nearest people, nearest first; fewer if the gallery has fewer. Equally near people
+    /// come in the order of their enrolment. Expired people are left out, and those of whom a
+    /// negative sample is nearer than the best sample.
     ///
     /// # Errors
     /// [`SearchError::Dimension`] if the embedding is of another dimension than the gallery.
-    pub fn search(&self, embedding: &Embedding, k: usize) -> Result<Vec<Match>, SearchError> {
-        Ok(self.matches(&self.nearest(embedding, k)?))
+    pub fn search(
+        &self,
+        embedding: &Embedding,
+        k: usize,
+        vote: VoteRule,
+    ) -> Result<Vec<Match>, SearchError> {
+        Ok(self.matches(&self.nearest(embedding, k, vote)?))
     }
 
-    /// Decides who a face is. `threshold` is the cosine similarity from which a face is a person
-    /// who has no threshold of their own; `min_margin` (0 = off) is by how much the nearest person
-    /// must be nearer than the second; `k` is how many people [`Identification::top`] lists.
-    ///
-    /// The face is uncertain if the margin is too small, or if the nearest person's own threshold
-    /// refuses it and a farther person's would take it.
+    /// [`Snapshot::decide`] by the best sample of each person.
     ///
     /// # Errors
-    /// [`SearchError`] if the embedding is of another dimension, or a setting is not finite.
+    /// As [`Snapshot::decide`].
     pub fn identify(
         &self,
         embedding: &Embedding,
@@ -193,15 +273,31 @@ impl Snapshot {
         min_margin: f32,
         k: usize,
     ) -> Result<Identification, SearchError> {
-        for (name, value) in [("threshold", threshold), ("min-margin", min_margin)] {
+        let rules = SearchRules { threshold, min_margin, top_k: k, vote: VoteRule::Best };
+        self.decide(embedding, &rules)
+    }
+
+    /// Decides who a face is, among the people that [`Snapshot::search`] finds.
+    ///
+    /// The face is uncertain if the margin is too small, or if the nearest person's own threshold
+    /// refuses it and a farther person's would take it.
+    ///
+    /// # Errors
+    /// [`SearchError`] if the embedding is of another dimension, or a setting is not finite.
+    pub fn decide(
+        &self,
+        embedding: &Embedding,
+        rules: &SearchRules,
+    ) -> Result<Identification, SearchError> {
+        for (name, value) in [("threshold", rules.threshold), ("min-margin", rules.min_margin)] {
             if !value.is_finite() {
                 return Err(SearchError::NotFinite { name, value });
             }
         }
         // Two at least: the margin needs the second.
-        let nearest = self.nearest(embedding, k.max(2))?;
+        let nearest = self.nearest(embedding, rules.top_k.max(2), rules.vote)?;
         let passes = |(person, similarity): &(u32, f32)| {
-            *similarity >= self.people[*person as usize].threshold.unwrap_or(threshold)
+            *similarity >= self.people[*person as usize].threshold.unwrap_or(rules.threshold)
         };
         let margin = match nearest.as_slice() {
             [first, second, ..] => Some(first.1 - second.1),
@@ -210,7 +306,7 @@ impl Snapshot {
         let status = match nearest.split_first() {
             None => Status::Unknown,
             Some((first, _)) if passes(first) => {
-                if margin.is_some_and(|m| m < min_margin) {
+                if margin.is_some_and(|m| m < rules.min_margin) {
                     Status::Uncertain
                 } else {
                     Status::Known
@@ -221,7 +317,7 @@ impl Snapshot {
         };
         let mut top = self.matches(&nearest);
         let best = top.first().cloned();
-        top.truncate(k);
+        top.truncate(rules.top_k);
         Ok(Identification { status, best, margin, top })
     }
 
@@ -237,55 +333,117 @@ impl Snapshot {
         nearest.iter().map(as_match).collect()
     }
 
-    fn nearest(&self, embedding: &Embedding, k: usize) -> Result<Vec<(u32, f32)>, SearchError> {
+    fn nearest(
+        &self,
+        embedding: &Embedding,
+        k: usize,
+        vote: VoteRule,
+    ) -> Result<Vec<(u32, f32)>, SearchError> {
         if embedding.dim() != self.dim {
             return Err(SearchError::Dimension { expected: self.dim, got: embedding.dim() });
         }
-        let (query, limit) = (embedding.as_slice(), k.min(self.represented));
+        let (query, limit) = (embedding.as_slice(), k.min(self.selection.represented()));
         if limit == 0 {
             return Ok(Vec::new());
         }
+        let now = SystemTime::now();
         Ok(self
-            .nearest_by_graph(query, limit)
-            .unwrap_or_else(|| self.nearest_by_scan(query, limit)))
+            .nearest_by_graph(query, limit, vote, now)
+            .unwrap_or_else(|| self.nearest_by_scan(query, limit, vote, now)))
     }
 
-    fn nearest_by_scan(&self, query: &[f32], limit: usize) -> Vec<(u32, f32)> {
-        let mut nearest = Nearest::new(limit);
-        self.offer_rows_from(0, query, &mut nearest);
-        nearest.people
+    fn nearest_by_scan(
+        &self,
+        query: &[f32],
+        limit: usize,
+        vote: VoteRule,
+        now: SystemTime,
+    ) -> Vec<(u32, f32)> {
+        let mut ranking = Ranking::new(limit);
+        self.offer_rows_from(0, query, &mut ranking, &|p| self.score(p, query, vote, now));
+        ranking.people
     }
 
-    fn offer_rows_from(&self, first: usize, query: &[f32], nearest: &mut Nearest) {
+    fn offer_rows_from(
+        &self,
+        first: usize,
+        query: &[f32],
+        ranking: &mut Ranking,
+        score: &impl Fn(u32) -> Option<f32>,
+    ) {
         let rows = self.matrix[first * self.dim..].chunks_exact(self.dim);
-        for (row, owner) in rows.zip(&self.owners[first..]) {
-            nearest.offer(*owner, dot(query, row));
+        let compared = &self.selection.compared()[first..];
+        for ((row, owner), compared) in rows.zip(&self.owners[first..]).zip(compared) {
+            if *compared {
+                ranking.offer(*owner, rank::dot(query, row), score);
+            }
         }
     }
 
+    /// How near a person is by the rule; `None` if the face must not be theirs. Never more than
+    /// the similarity of the person's best sample.
+    fn score(&self, person: u32, query: &[f32], vote: VoteRule, now: SystemTime) -> Option<f32> {
+        if self.people[person as usize].expires.is_some_and(|expires| expires <= now) {
+            return None;
+        }
+        let rows = self.selection.rows_of(person).iter().map(|row| {
+            let start = *row as usize * self.dim;
+            rank::dot(query, &self.matrix[start..start + self.dim])
+        });
+        let (best, mean) = rank::best_and_mean(rows)?;
+        if self.negatives.refuse(person, query, best) {
+            return None;
+        }
+        Some(match vote {
+            VoteRule::Best => best,
+            VoteRule::MeanOfBestThree => mean,
+        })
+    }
+
     /// `None` if there is no graph (yet), or the scan costs no more.
-    fn nearest_by_graph(&self, query: &[f32], limit: usize) -> Option<Vec<(u32, f32)>> {
+    fn nearest_by_graph(
+        &self,
+        query: &[f32],
+        limit: usize,
+        vote: VoteRule,
+        now: SystemTime,
+    ) -> Option<Vec<(u32, f32)>> {
         let graph = self.graph.as_ref().filter(|g| g.is_built())?;
+        let score = |person| self.score(person, query, vote, now);
         let mut count = limit.saturating_mul(4).max(MIN_CANDIDATES);
         loop {
             if count > graph.rows() / 4 {
                 return None;
             }
-            let mut nearest = Nearest::new(limit);
+            let mut ranking = Ranking::new(limit);
+            let mut farthest = f32::INFINITY;
             for row in graph.candidates(query, count)? {
                 let row = usize::try_from(row).ok()?;
-                let values = self.matrix.chunks_exact(self.dim).nth(row)?;
-                nearest.offer(*self.owners.get(row)?, dot(query, values));
+                let values = self.matrix.get(row * self.dim..(row + 1) * self.dim)?;
+                let similarity = rank::dot(query, values);
+                farthest = farthest.min(similarity);
+                if *self.selection.compared().get(row)? {
+                    ranking.offer(*self.owners.get(row)?, similarity, &score);
+                }
             }
-            // The rows of one person may fill the whole list and hide the next person: widen,
-            // before the later rows, which the graph does not know, are added.
-            if nearest.people.len() == limit {
-                self.offer_rows_from(graph.rows(), query, &mut nearest);
-                return Some(nearest.people);
+            // The rows of one person may fill the whole list and hide the next person, or a mean
+            // may be less than what the rows beyond the list could have: widen, before the later
+            // rows, which the graph does not know, are added.
+            if ranking.people.len() == limit
+                && ranking.people.last().is_some_and(|last| last.1 >= farthest)
+            {
+                self.offer_rows_from(graph.rows(), query, &mut ranking, &score);
+                return Some(ranking.people);
             }
             count = count.saturating_mul(4);
         }
     }
+}
+
+/// Milliseconds since 1970 as a moment; before 1970 and beyond all clocks the nearest there is.
+pub(super) fn moment(millis: i64) -> SystemTime {
+    let since = std::time::Duration::from_millis(u64::try_from(millis).unwrap_or(0));
+    UNIX_EPOCH.checked_add(since).unwrap_or(UNIX_EPOCH + std::time::Duration::from_secs(1 << 40))
 }
 
 impl std::fmt::Debug for Snapshot {
@@ -299,63 +457,6 @@ impl std::fmt::Debug for Snapshot {
             .field("graph", &self.graph)
             .finish()
     }
-}
-
-/// The best people so far, each once with their best similarity, best first; ties by place. The
-/// result does not depend on the order of the offers.
-struct Nearest {
-    limit: usize,
-    people: Vec<(u32, f32)>,
-}
-
-impl Nearest {
-    /// `limit` is at least 1.
-    fn new(limit: usize) -> Self {
-        Self { limit, people: Vec::with_capacity(limit) }
-    }
-
-    #[inline]
-    fn offer(&mut self, person: u32, similarity: f32) {
-        let full = self.people.len() == self.limit;
-        if full && self.people.last().is_some_and(|worst| !before((person, similarity), *worst)) {
-            return;
-        }
-        self.insert(person, similarity);
-    }
-
-    fn insert(&mut self, person: u32, similarity: f32) {
-        if let Some(place) = self.people.iter().position(|p| p.0 == person) {
-            if self.people[place].1 >= similarity {
-                return;
-            }
-            self.people.remove(place);
-        } else if self.people.len() == self.limit {
-            self.people.pop();
-        }
-        let place = self.people.partition_point(|p| before(*p, (person, similarity)));
-        self.people.insert(place, (person, similarity));
-    }
-}
-
-/// Does `a` come before `b` in a result?
-fn before(a: (u32, f32), b: (u32, f32)) -> bool {
-    a.1 > b.1 || (a.1 == b.1 && a.0 < b.0)
-}
-
-/// Scalar product of two rows of one length. Independent sums, so that the compiler may use vector
-/// instructions without changing the order of a float addition.
-#[inline]
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let (a_chunks, a_rest) = a.as_chunks::<LANES>();
-    let (b_chunks, b_rest) = b.as_chunks::<LANES>();
-    let mut sums = [0.0f32; LANES];
-    for (x, y) in a_chunks.iter().zip(b_chunks) {
-        for ((sum, x), y) in sums.iter_mut().zip(x).zip(y) {
-            *sum += x * y;
-        }
-    }
-    let rest: f32 = a_rest.iter().zip(b_rest).map(|(x, y)| x * y).sum();
-    sums.iter().sum::<f32>() + rest
 }
 
 #[cfg(test)]

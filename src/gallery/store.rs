@@ -1,5 +1,9 @@
-//! The gallery on disk: the only file, but for tests, that names `rusqlite`. SQLite in WAL mode is the source of
-//! truth; every write is one transaction that raises `generation`.
+//! The gallery on disk. SQLite in WAL mode is the source of truth; every write is one transaction
+//! that raises `generation`. Here and in the modules below alone is `rusqlite` named, but for tests.
+
+mod forget;
+mod needles;
+mod people;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,7 +13,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior, params};
 use sha2::{Digest, Sha256};
 
-use super::search::{Known, Rows, Snapshot};
+use super::search::{self, Known, Limits, Rows, Snapshot};
 use super::{Access, Enrolled, GalleryError, NewSample, Person, file};
 use crate::embed::{Embedding, Fingerprint};
 
@@ -17,7 +21,7 @@ use crate::embed::{Embedding, Fingerprint};
 const APPLICATION_ID: i64 = 0x4661_6365;
 
 /// One step per schema version: the first makes version 1 of an empty file.
-const STEPS: [&str; 1] = [include_str!("schema.sql")];
+const STEPS: [&str; 2] = [include_str!("schema.sql"), include_str!("schema_2.sql")];
 
 /// The newest schema this program knows, and the one it writes.
 pub(super) const SCHEMA_VERSION: u32 = STEPS.len() as u32;
@@ -55,6 +59,16 @@ fn sqlite_error(op: &'static str, path: &Path, error: rusqlite::Error) -> Galler
     }
 }
 
+/// Waiting helps against a busy gallery; a file that may not be written has to be moved.
+fn older(path: &Path, version: u32, error: GalleryError) -> GalleryError {
+    match error {
+        GalleryError::Failed { .. } => {
+            GalleryError::OlderSchema { path: path.into(), version, source: error.into() }
+        }
+        other => other,
+    }
+}
+
 impl Store {
     /// Opens the file, checks that it is a gallery of a known version, and with
     /// [`Access::Create`] makes an empty file a gallery of `fingerprint`. `busy` is how long a
@@ -79,6 +93,10 @@ impl Store {
         if access != Access::Read {
             store.use_wal(busy)?;
             store.upgrade(version, fingerprint)?;
+        } else if version < SCHEMA_VERSION {
+            // Readers know the newest schema only. This connection sees the change by itself.
+            let upgraded = Self::open(&store.path, Access::Write, fingerprint, busy);
+            upgraded.map_err(|e| older(&store.path, version, e))?;
         }
         Ok(store)
     }
@@ -241,7 +259,7 @@ impl Store {
     pub(super) fn load(
         &self,
         dim: usize,
-        index_from: usize,
+        limits: Limits,
         previous: Option<&Snapshot>,
     ) -> Result<Snapshot, GalleryError> {
         // A read transaction, which ends with the guard: all reads see one moment.
@@ -263,14 +281,14 @@ impl Store {
             }
             None => {
                 let rows = self.load_rows(dim, 0, &people)?;
-                Ok(Snapshot::new(generation, dim, people, rows, index_from))
+                Ok(Snapshot::new(generation, dim, people, rows, limits))
             }
         }
     }
 
     fn load_people(&self) -> Result<Vec<Known>, GalleryError> {
         let read = || {
-            let sql = "SELECT seq, id, name, threshold FROM persons ORDER BY seq";
+            let sql = "SELECT seq, id, name, threshold, expires FROM persons ORDER BY seq";
             let mut statement = self.conn.prepare(sql)?;
             let people = statement.query_map([], |r| {
                 Ok(Known {
@@ -278,6 +296,7 @@ impl Store {
                     id: Arc::from(r.get_ref(1)?.as_str()?),
                     name: Arc::from(r.get_ref(2)?.as_str()?),
                     threshold: r.get(3)?,
+                    expires: r.get::<_, Option<i64>>(4)?.map(search::moment),
                 })
             })?;
             people.collect::<rusqlite::Result<Vec<_>>>()
@@ -291,7 +310,8 @@ impl Store {
 
     fn load_rows(&self, dim: usize, after: i64, people: &[Known]) -> Result<Rows, GalleryError> {
         let error = |e| self.error("read", e);
-        let sql = "SELECT id, person, embedding, sha256 FROM samples WHERE id > ?1 ORDER BY id";
+        let sql = "SELECT id, person, embedding, sha256, negative FROM samples WHERE id > ?1 \
+                   ORDER BY id";
         let mut statement = self.conn.prepare(sql).map_err(error)?;
         let mut found = statement.query([after]).map_err(error)?;
         let mut rows = Rows { last_sample: after, ..Rows::default() };
@@ -312,9 +332,13 @@ impl Store {
             let owner = people
                 .binary_search_by_key(&seq, |p| p.seq)
                 .map_err(|_| self.damaged(format_args!("sample {id}: belongs to nobody")))?;
-            rows.matrix.extend_from_slice(embedding.as_slice());
-            rows.owners.push(owner as u32);
             rows.last_sample = id;
+            if row.get(4).map_err(error)? {
+                rows.negatives.push(owner as u32, embedding);
+            } else {
+                rows.matrix.extend_from_slice(embedding.as_slice());
+                rows.owners.push(owner as u32);
+            }
         }
         Ok(rows)
     }
@@ -339,72 +363,24 @@ impl Store {
                 tx.query_row(sql, [name], |r| Ok((r.get(0)?, r.get(1)?)))?;
             let mut added = 0;
             for sample in samples {
-                added += usize::from(add_sample(tx, seq, sample)?);
+                added += usize::from(add_sample(tx, seq, sample, false)?);
             }
             if added > 0 {
                 let sql = format!("UPDATE persons SET updated = {NOW} WHERE seq = ?1");
                 tx.execute(&sql, [seq])?;
             }
             if created || added > 0 {
+                people::audit(tx, "enroll", Some(&person_id), added)?;
                 raise_generation(tx)?;
             }
             Ok(Enrolled { person_id, created, added, duplicates: samples.len() - added })
         })
     }
 
-    /// Sets or removes a person's own threshold.
-    pub(super) fn set_threshold(
-        &mut self,
-        id: &str,
-        threshold: Option<f32>,
-    ) -> Result<(), GalleryError> {
-        let changed = self.write("write", |tx| {
-            let sql = format!("UPDATE persons SET threshold = ?2, updated = {NOW} WHERE id = ?1");
-            let changed = tx.execute(&sql, params![id, threshold])?;
-            if changed > 0 {
-                raise_generation(tx)?;
-            }
-            Ok(changed)
-        })?;
-        if changed == 0 {
-            return Err(GalleryError::NoSuchPerson { path: self.path.clone(), id: id.into() });
-        }
-        Ok(())
-    }
-
-    /// Everybody, in the order of their enrolment.
-    pub(super) fn persons(&self) -> Result<Vec<Person>, GalleryError> {
-        let read = || {
-            let mut statement = self.conn.prepare(
-                "SELECT id, name, attributes, threshold, created, updated, \
-                 (SELECT count(*) FROM samples WHERE person = seq) FROM persons ORDER BY seq",
-            )?;
-            let persons = statement.query_map([], |r| {
-                let attributes = r.get_ref(2)?.as_str()?;
-                Ok(Person {
-                    id: r.get(0)?,
-                    name: r.get(1)?,
-                    attributes: serde_json::from_str(attributes).map_err(|e| {
-                        rusqlite::Error::FromSqlConversionFailure(
-                            2,
-                            rusqlite::types::Type::Text,
-                            e.into(),
-                        )
-                    })?,
-                    threshold: r.get(3)?,
-                    created: r.get(4)?,
-                    updated: r.get(5)?,
-                    samples: r.get(6)?,
-                })
-            })?;
-            persons.collect::<rusqlite::Result<Vec<_>>>()
-        };
-        read().map_err(|e| self.error("read", e))
-    }
-
     /// Numbers of people and of samples.
     pub(super) fn counts(&self) -> Result<(u64, u64), GalleryError> {
-        let sql = "SELECT (SELECT count(*) FROM persons), (SELECT count(*) FROM samples)";
+        let sql = "SELECT (SELECT count(*) FROM persons), \
+                   (SELECT count(*) FROM samples WHERE negative = 0)";
         let read = self.conn.query_row(sql, [], |r| Ok((r.get(0)?, r.get(1)?)));
         let (persons, samples): (u32, u32) = read.map_err(|e| self.error("read", e))?;
         Ok((persons.into(), samples.into()))
@@ -442,19 +418,29 @@ fn raise_generation(tx: &Transaction<'_>) -> rusqlite::Result<()> {
 }
 
 /// Stores one sample; false if the person has the very same one.
-fn add_sample(tx: &Transaction<'_>, person: i64, sample: &NewSample) -> rusqlite::Result<bool> {
+fn add_sample(
+    tx: &Transaction<'_>,
+    person: i64,
+    sample: &NewSample,
+    negative: bool,
+) -> rusqlite::Result<bool> {
     let bytes = sample.embedding.to_bytes();
     let sha256 = Sha256::digest(&bytes);
     let added = tx.execute(
         &format!(
-            "INSERT INTO samples (person, embedding, sha256, source, created) \
-             VALUES (?1, ?2, ?3, ?4, {NOW}) ON CONFLICT (person, sha256) DO NOTHING"
+            "INSERT INTO samples (person, embedding, sha256, source, created, negative) \
+             VALUES (?1, ?2, ?3, ?4, {NOW}, ?5) ON CONFLICT (person, sha256) DO NOTHING"
         ),
-        params![person, bytes, sha256.as_slice(), sample.source],
+        params![person, bytes, sha256.as_slice(), sample.source, negative],
     )? > 0;
+    let id = tx.last_insert_rowid();
     if let Some(png) = sample.crop_png.as_ref().filter(|_| added) {
-        let sql = "INSERT INTO crops (sample, png) VALUES (?1, ?2)";
-        tx.execute(sql, params![tx.last_insert_rowid(), png])?;
+        tx.execute("INSERT INTO crops (sample, png) VALUES (?1, ?2)", params![id, png])?;
+    }
+    if let Some(loose) = sample.loose.as_ref().filter(|_| added) {
+        let points: Vec<u8> = loose.points.iter().flatten().flat_map(|v| v.to_le_bytes()).collect();
+        let sql = "INSERT INTO loose_crops (sample, png, points) VALUES (?1, ?2, ?3)";
+        tx.execute(sql, params![id, loose.png, points])?;
     }
     Ok(added)
 }

@@ -8,7 +8,7 @@ use super::*;
 use crate::identity::Status;
 
 /// For tests in which nobody else writes, and in which somebody keeps on writing.
-const QUICK: Tuning = Tuning { busy: Duration::from_millis(20), index_from: search::INDEX_FROM };
+const QUICK: Tuning = Tuning { busy: Duration::from_millis(20), ..TUNING };
 
 fn embedding(values: &[f32]) -> Embedding {
     Embedding::new(values).unwrap()
@@ -161,7 +161,7 @@ fn another_handle_sees_an_enrolment_after_refresh() {
     assert!(!reader.refresh(Duration::ZERO).unwrap());
     let new = reader.snapshot();
     assert_eq!((new.people().len(), new.samples()), (2, 3));
-    let found = new.search(&embedding(&[0.0, 0.1, 1.0]), 1).unwrap();
+    let found = new.search(&embedding(&[0.0, 0.1, 1.0]), 1, VoteRule::Best).unwrap();
     assert_eq!(&*found[0].name, "Ann");
     assert_eq!((old.people().len(), old.samples()), (1, 1), "a snapshot never changes");
     assert_eq!(new.generation(), writer.snapshot().generation());
@@ -185,7 +185,7 @@ fn removed_and_replaced_samples_are_read_anew() {
     assert!(gallery.refresh(Duration::ZERO).unwrap());
     let snapshot = gallery.snapshot();
     assert_eq!((snapshot.people().len(), snapshot.samples()), (2, 2));
-    let found = snapshot.search(&embedding(&[0.1, 1.0, 0.2]), 3).unwrap();
+    let found = snapshot.search(&embedding(&[0.1, 1.0, 0.2]), 3, VoteRule::Best).unwrap();
     assert_eq!(found.iter().map(|m| &*m.name).collect::<Vec<_>>(), ["Cid", "Ann"]);
 }
 
@@ -210,7 +210,7 @@ fn own_threshold_is_stored_and_searched_with() {
         assert!(matches!(error, GalleryError::Threshold { .. }), "{error:?}");
     }
     let error = gallery.set_threshold("nobody", None).unwrap_err();
-    assert!(error.to_string().ends_with("has no person with id \"nobody\""), "{error}");
+    assert!(error.to_string().ends_with("has no person with id or name \"nobody\""), "{error}");
 }
 
 #[test]
@@ -257,7 +257,7 @@ fn inspection_needs_no_model() {
     gallery.enroll("Ann", &[sample([1.0, 0.0, 0.0]), sample([0.0, 1.0, 0.0])]).unwrap();
     let info = Gallery::inspect(&path).unwrap();
     let expected = GalleryInfo {
-        schema_version: 1,
+        schema_version: 2,
         model: "net-a".into(),
         alignment: "arcface-112".into(),
         dim: 3,
@@ -319,7 +319,7 @@ fn newer_schema_is_refused_clearly() {
         let error = open_error(&path, access);
         assert!(matches!(error, GalleryError::NewerSchema { version: 7, .. }), "{error:?}");
         let expected = format!(
-            "open gallery '{}': has schema version 7, this program knows versions up to 1; use a \
+            "open gallery '{}': has schema version 7, this program knows versions up to 2; use a \
              newer program",
             path.display()
         );
@@ -450,7 +450,7 @@ fn handles_that_create_and_enrol_at_once_lose_nothing() {
 #[test]
 fn large_gallery_builds_its_graph_in_the_background_and_closes_at_once() {
     let (_folder, path) = folder();
-    let tuning = Tuning { index_from: 100, ..TUNING };
+    let tuning = Tuning { limits: Limits { index_from: 100, ..TUNING.limits }, ..TUNING };
     let gallery = Gallery::open_tuned(&path, &fingerprint(), Access::Create, tuning).unwrap();
     let many: Vec<_> = (0..400).map(|i| sample([1.0, i as f32 / 50.0, 0.3])).collect();
     gallery.enroll("Ann", &many).unwrap();
@@ -460,7 +460,7 @@ fn large_gallery_builds_its_graph_in_the_background_and_closes_at_once() {
     let snapshot = gallery.snapshot();
     assert!(snapshot.graph().unwrap().is_built());
     assert_eq!((snapshot.graph().unwrap().rows(), snapshot.samples()), (400, 401));
-    let found = snapshot.search(&embedding(&[0.0, 0.1, 1.0]), 1).unwrap();
+    let found = snapshot.search(&embedding(&[0.0, 0.1, 1.0]), 1, VoteRule::Best).unwrap();
     assert_eq!(&*found[0].name, "Bob");
     // Again, and closed while the thread is at work.
     drop(Gallery::open_tuned(&path, &fingerprint(), Access::Read, tuning).unwrap());
@@ -481,4 +481,50 @@ fn names_with_a_meaning_for_sqlite_are_ordinary_files() {
 fn gallery_is_shared_between_threads() {
     fn shared<T: Send + Sync + Clone>() {}
     shared::<Gallery>();
+}
+
+/// A gallery that the first version of the schema wrote: two people, three samples, one crop.
+fn version_1() -> (TempDir, PathBuf) {
+    let (folder, path) = folder();
+    fs::write(&path, include_bytes!("../../tests/data/gallery_v1.sqlite")).unwrap();
+    (folder, path)
+}
+
+#[test]
+fn gallery_of_version_1_is_upgraded_whatever_it_is_opened_for() {
+    for access in [Access::Read, Access::Write, Access::Create] {
+        let (_folder, path) = version_1();
+        let gallery = Gallery::open(&path, &fingerprint(), access).unwrap();
+        let persons = gallery.persons().unwrap();
+        let told: Vec<_> = persons.iter().map(|p| (&*p.name, p.samples, p.threshold)).collect();
+        assert_eq!(told, [("Ann O'Brien", 2, Some(0.75)), ("عبد الله", 1, None)]);
+        assert_eq!(gallery.snapshot().samples(), 3);
+        assert_eq!(Gallery::inspect(&path).unwrap().schema_version, 2);
+        let raw = Connection::open(&path).unwrap();
+        let png: Vec<u8> = raw.query_row("SELECT png FROM crops", [], |r| r.get(0)).unwrap();
+        assert_eq!(png, b"no real picture");
+        // What is new works on it.
+        let writer = create(&path);
+        let loose = LooseCrop { png: vec![1], points: [[1.0, 2.0]; 5] };
+        let new = NewSample { loose: Some(loose), ..sample([0.0, 0.0, 1.0]) };
+        writer.enroll("Ann O'Brien", &[new]).unwrap();
+        let points: Vec<u8> =
+            raw.query_row("SELECT points FROM loose_crops", [], |r| r.get(0)).unwrap();
+        assert_eq!(points[..8], [0, 0, 128, 63, 0, 0, 0, 64]);
+    }
+}
+
+#[test]
+fn old_gallery_that_cannot_be_written_is_refused_with_what_to_do() {
+    let (folder, path) = version_1();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o500)).unwrap();
+    let opened = Gallery::open(&path, &fingerprint(), Access::Read);
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).unwrap();
+    // Modes do not stop root.
+    if let Err(error) = opened {
+        let text = error.to_string();
+        assert!(matches!(error, GalleryError::OlderSchema { version: 1, .. }), "{error:?}");
+        assert!(text.contains("copy it to where you may write"), "{text}");
+    }
 }

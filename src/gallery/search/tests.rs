@@ -1,5 +1,8 @@
 use super::*;
 
+/// When the tests search.
+const NOW: SystemTime = UNIX_EPOCH;
+
 /// A sample and the place of its person.
 type Owned = (u32, Vec<f32>);
 
@@ -12,14 +15,16 @@ fn person(place: usize) -> Known {
         id: format!("id-{place}").into(),
         name: format!("name-{place}").into(),
         threshold: None,
+        expires: None,
         seq: place as i64 + 1,
     }
 }
 
 /// People with the given samples, in the order in which samples of a real store arrive.
 fn snapshot(dim: usize, samples: &[Owned], index_from: usize) -> Snapshot {
+    let limits = Limits { index_from, max_samples: MAX_SAMPLES };
     let people = samples.iter().map(|s| s.0 + 1).max().unwrap_or(0);
-    Snapshot::new(1, dim, (0..people as usize).map(person).collect(), rows(samples), index_from)
+    Snapshot::new(1, dim, (0..people as usize).map(person).collect(), rows(samples), limits)
 }
 
 fn rows(samples: &[Owned]) -> Rows {
@@ -27,6 +32,7 @@ fn rows(samples: &[Owned]) -> Rows {
         matrix: samples.iter().flat_map(|s| embedding(&s.1).as_slice().to_vec()).collect(),
         owners: samples.iter().map(|s| s.0).collect(),
         last_sample: samples.len() as i64,
+        ..Rows::default()
     }
 }
 
@@ -73,20 +79,23 @@ fn search_counts_people_by_their_best_sample() {
         &[(0, at(10.0)), (0, at(12.0)), (1, at(40.0)), (0, at(5.0)), (2, at(90.0)), (1, at(20.0))],
         INDEX_FROM,
     );
-    let found = s.search(&embedding(&at(0.0)), 2).unwrap();
+    let found = s.search(&embedding(&at(0.0)), 2, VoteRule::Best).unwrap();
     assert_eq!(names(&found), ["name-0", "name-1"]);
     assert!((found[0].similarity - 5.0f32.to_radians().cos()).abs() < 1e-6);
     assert!((found[1].similarity - 20.0f32.to_radians().cos()).abs() < 1e-6);
     assert_eq!(&*found[0].person_id, "id-0");
-    let all = s.search(&embedding(&at(0.0)), usize::MAX).unwrap();
+    let all = s.search(&embedding(&at(0.0)), usize::MAX, VoteRule::Best).unwrap();
     assert_eq!(names(&all), ["name-0", "name-1", "name-2"]);
-    assert_eq!(s.search(&embedding(&at(0.0)), 0).unwrap(), []);
+    assert_eq!(s.search(&embedding(&at(0.0)), 0, VoteRule::Best).unwrap(), []);
 }
 
 #[test]
 fn equally_near_people_come_in_the_order_of_their_enrolment() {
     let s = snapshot(2, &[(2, at(30.0)), (0, at(30.0)), (1, at(30.0))], INDEX_FROM);
-    assert_eq!(names(&s.search(&embedding(&at(0.0)), 2).unwrap()), ["name-0", "name-1"]);
+    assert_eq!(
+        names(&s.search(&embedding(&at(0.0)), 2, VoteRule::Best).unwrap()),
+        ["name-0", "name-1"]
+    );
 }
 
 #[test]
@@ -94,7 +103,7 @@ fn other_dimension_is_an_error_even_in_an_empty_gallery() {
     let expected = SearchError::Dimension { expected: 2, got: 3 };
     for s in [snapshot(2, &[], INDEX_FROM), snapshot(2, &[(0, at(0.0))], INDEX_FROM)] {
         let wrong = embedding(&[1.0, 0.0, 0.0]);
-        assert_eq!(s.search(&wrong, 1).unwrap_err(), expected);
+        assert_eq!(s.search(&wrong, 1, VoteRule::Best).unwrap_err(), expected);
         assert_eq!(s.identify(&wrong, 0.4, 0.0, 1).unwrap_err(), expected);
     }
     let s = snapshot(2, &[], INDEX_FROM);
@@ -160,7 +169,7 @@ fn dot_takes_every_value_once() {
         let mut noise = Noise(dim as u64);
         let (a, b) = (noise.around(&vec![0.0; dim], 1.0), noise.around(&vec![0.0; dim], 1.0));
         let exact: f64 = a.iter().zip(&b).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum();
-        assert!((f64::from(dot(&a, &b)) - exact).abs() < 1e-4, "{dim} dimensions");
+        assert!((f64::from(rank::dot(&a, &b)) - exact).abs() < 1e-4, "{dim} dimensions");
     }
 }
 
@@ -174,8 +183,10 @@ fn graph_finds_whom_the_exact_scan_finds() {
     let (mut same_best, mut same_top, mut asked) = (0, 0, 0);
     for centre in centres.iter().step_by(2) {
         let query = embedding(&noise.around(centre, 0.5));
-        let graph = s.nearest_by_graph(query.as_slice(), 5).expect("the graph is built");
-        let scan = s.nearest_by_scan(query.as_slice(), 5);
+        let graph = s
+            .nearest_by_graph(query.as_slice(), 5, VoteRule::Best, NOW)
+            .expect("the graph is built");
+        let scan = s.nearest_by_scan(query.as_slice(), 5, VoteRule::Best, NOW);
         assert_eq!(graph.len(), 5);
         same_best += usize::from(graph[0] == scan[0]);
         same_top += graph.iter().filter(|p| scan.contains(p)).count();
@@ -194,11 +205,12 @@ fn graph_search_widens_until_it_has_seen_enough_people() {
     samples.extend((1..=4_000).map(|p| (p, noise.around(&[0.0; 8], 1.0))));
     let s = snapshot(8, &samples, 100);
     s.build_graph().unwrap();
-    let by_graph = s.nearest_by_graph(&crowd, 2).expect("the graph is wide enough");
-    assert_eq!(by_graph, s.nearest_by_scan(&crowd, 2));
+    let by_graph =
+        s.nearest_by_graph(&crowd, 2, VoteRule::Best, NOW).expect("the graph is wide enough");
+    assert_eq!(by_graph, s.nearest_by_scan(&crowd, 2, VoteRule::Best, NOW));
     assert_eq!(by_graph[0].0, 0);
     // So many people that looking at all of them is no dearer.
-    assert_eq!(s.nearest_by_graph(&crowd, 1_000), None);
+    assert_eq!(s.nearest_by_graph(&crowd, 1_000, VoteRule::Best, NOW), None);
 }
 
 #[test]
@@ -214,16 +226,18 @@ fn samples_added_after_the_graph_are_found() {
     assert_eq!((new.generation(), new.samples(), new.people().len()), (2, 2_002, 501));
     assert!(Arc::ptr_eq(old.graph().unwrap(), new.graph().unwrap()), "the graph is shared");
     let query = embedding(&newcomer);
-    let found = new.nearest_by_graph(query.as_slice(), 2).expect("the graph is still used");
+    let found = new
+        .nearest_by_graph(query.as_slice(), 2, VoteRule::Best, NOW)
+        .expect("the graph is still used");
     assert_eq!(found.iter().map(|p| p.0).collect::<Vec<_>>(), [3, 500]);
-    assert_eq!(found, new.nearest_by_scan(query.as_slice(), 2));
+    assert_eq!(found, new.nearest_by_scan(query.as_slice(), 2, VoteRule::Best, NOW));
     // As many again as made a graph worth while: a new one, to be built.
     let many: Vec<_> = (0..1_000).map(|i| (i % 500, newcomer.clone())).collect();
     let grown = new.extended(3, people, rows(&many));
     assert!(!grown.graph().unwrap().is_built());
     assert_eq!(grown.graph().unwrap().rows(), 3_002);
-    assert_eq!(grown.nearest_by_graph(query.as_slice(), 2), None);
-    assert_eq!(grown.search(&query, 1).unwrap().len(), 1);
+    assert_eq!(grown.nearest_by_graph(query.as_slice(), 2, VoteRule::Best, NOW), None);
+    assert_eq!(grown.search(&query, 1, VoteRule::Best).unwrap().len(), 1);
 }
 
 #[test]
@@ -232,12 +246,13 @@ fn search_that_finds_no_place_in_the_graph_scans_exactly() {
     let s = snapshot(16, &samples, 1_000);
     s.build_graph().unwrap();
     let query = embedding(&centres[7]);
-    let by_graph = s.nearest_by_graph(query.as_slice(), 3).expect("a place is free");
+    let by_graph =
+        s.nearest_by_graph(query.as_slice(), 3, VoteRule::Best, NOW).expect("a place is free");
     let places = s.graph().unwrap().occupy_all();
-    assert_eq!(s.nearest_by_graph(query.as_slice(), 3), None);
-    assert_eq!(s.nearest(&query, 3).unwrap(), by_graph);
+    assert_eq!(s.nearest_by_graph(query.as_slice(), 3, VoteRule::Best, NOW), None);
+    assert_eq!(s.nearest(&query, 3, VoteRule::Best).unwrap(), by_graph);
     drop(places);
-    assert_eq!(s.nearest_by_graph(query.as_slice(), 3), Some(by_graph));
+    assert_eq!(s.nearest_by_graph(query.as_slice(), 3, VoteRule::Best, NOW), Some(by_graph));
 }
 
 #[test]
@@ -254,4 +269,121 @@ fn cancelled_graph_is_not_published() {
     s.graph().unwrap().cancel();
     assert!(matches!(s.build_graph(), Err(GraphError::Cancelled)));
     assert!(!s.graph().unwrap().is_built());
+}
+
+#[test]
+fn mean_of_the_best_three_does_not_follow_one_sample() {
+    // One picture of person 0 is very near by chance; person 1 is near with every picture.
+    let samples = [
+        (0, at(1.0)),
+        (0, at(50.0)),
+        (0, at(55.0)),
+        (0, at(60.0)),
+        (1, at(10.0)),
+        (1, at(11.0)),
+        (1, at(12.0)),
+        (1, at(80.0)),
+        (2, at(15.0)),
+        (3, at(30.0)),
+        (3, at(20.0)),
+    ];
+    let s = snapshot(2, &samples, INDEX_FROM);
+    let query = embedding(&at(0.0));
+    assert_eq!(names(&s.search(&query, 2, VoteRule::Best).unwrap()), ["name-0", "name-1"]);
+    let found = s.search(&query, 9, VoteRule::MeanOfBestThree).unwrap();
+    assert_eq!(names(&found), ["name-1", "name-2", "name-3", "name-0"]);
+    let cos = |degrees: f32| degrees.to_radians().cos();
+    assert!((found[0].similarity - (cos(10.0) + cos(11.0) + cos(12.0)) / 3.0).abs() < 1e-6);
+    assert!((found[2].similarity - (cos(20.0) + cos(30.0)) / 2.0).abs() < 1e-6);
+    let mut rules =
+        SearchRules { threshold: 0.95, min_margin: 0.0, top_k: 1, vote: VoteRule::MeanOfBestThree };
+    let decided = s.decide(&query, &rules).unwrap();
+    assert_eq!((decided.status, &*decided.best.unwrap().name), (Status::Known, "name-1"));
+    rules.min_margin = 0.1;
+    assert_eq!(s.decide(&query, &rules).unwrap().status, Status::Uncertain);
+}
+
+#[test]
+fn mean_by_the_graph_is_that_of_the_scan() {
+    let dim = 32;
+    let (samples, centres) = clusters(1_000, 10, dim);
+    let s = snapshot(dim, &samples, 1_000);
+    s.build_graph().unwrap();
+    let (mut noise, vote) = (Noise(5), VoteRule::MeanOfBestThree);
+    let (mut same, mut asked) = (0, 0);
+    for centre in centres.iter().step_by(10) {
+        let query = embedding(&noise.around(centre, 0.5));
+        let scan = s.nearest_by_scan(query.as_slice(), 2, vote, NOW);
+        if let Some(graph) = s.nearest_by_graph(query.as_slice(), 2, vote, NOW) {
+            same += usize::from(graph[0] == scan[0]);
+            asked += 1;
+        }
+    }
+    assert!(asked > 50, "{asked}");
+    assert_eq!(same, asked);
+}
+
+#[test]
+fn nearer_negative_sample_leaves_the_person_out() {
+    let mut s = snapshot(2, &[(0, at(0.0)), (1, at(40.0)), (2, at(80.0))], INDEX_FROM);
+    s.negatives.push(1, embedding(&at(90.0)));
+    s.negatives.push(0, embedding(&at(20.0)));
+    s.negatives = s.negatives.sorted();
+    let of = |degrees: f32| s.search(&embedding(&at(degrees)), 2, VoteRule::Best).unwrap();
+    // As near as the person's own sample is not nearer.
+    assert_eq!(names(&of(9.9)), ["name-0", "name-1"]);
+    assert_eq!(names(&of(15.0)), ["name-1", "name-2"]);
+    let id = s.identify(&embedding(&at(15.0)), 0.8, 0.0, 3).unwrap();
+    assert_eq!((id.status, &*id.best.unwrap().name), (Status::Known, "name-1"));
+    assert_eq!(s.identify(&embedding(&at(15.0)), 0.95, 0.0, 3).unwrap().status, Status::Unknown);
+    assert_eq!(names(&of(70.0)), ["name-2"]);
+}
+
+#[test]
+fn expired_people_are_left_out_of_scan_and_graph() {
+    let (samples, centres) = clusters(500, 4, 16);
+    let mut s = snapshot(16, &samples, 1_000);
+    s.build_graph().unwrap();
+    let query = embedding(&centres[3]);
+    let first = |s: &Snapshot| s.search(&query, 1, VoteRule::Best).unwrap()[0].name.clone();
+    assert_eq!(&*first(&s), "name-3");
+    s.people[3].expires = Some(SystemTime::now());
+    let other = first(&s);
+    assert_ne!(&*other, "name-3");
+    let scan = s.nearest_by_scan(query.as_slice(), 1, VoteRule::Best, SystemTime::now());
+    assert_eq!(*s.people[scan[0].0 as usize].name, *other);
+    s.people[3].expires = Some(SystemTime::now() + std::time::Duration::from_secs(3600));
+    assert_eq!(&*first(&s), "name-3");
+}
+
+#[test]
+fn of_too_many_samples_the_most_different_ones_are_compared() {
+    let limited = |samples: &[Owned], max_samples| {
+        let people = (0..2).map(person).collect();
+        let limits = Limits { index_from: INDEX_FROM, max_samples };
+        Snapshot::new(1, 2, people, rows(samples), limits)
+    };
+    // The mean lies at 3.4 degrees; 30 and then 12 are least like what is chosen already.
+    let degrees = [0.0, 1.0, 2.0, 3.0, 4.0, 30.0, 12.0, -12.0, -13.0];
+    let samples: Vec<Owned> =
+        degrees.iter().map(|d| (0, at(*d))).chain([(1, at(90.0)), (1, at(91.0))]).collect();
+    let chosen = |s: &Snapshot| {
+        let compared = s.selection.compared().iter().enumerate();
+        compared.filter(|(_, c)| **c).map(|(row, _)| row).collect::<Vec<_>>()
+    };
+    let s = limited(&samples, 3);
+    assert_eq!(chosen(&s), [3, 5, 8, 9, 10]);
+    assert_eq!(s.samples(), 11);
+    assert_eq!(chosen(&limited(&samples, 3)), chosen(&s), "the same every time");
+    assert_eq!(chosen(&limited(&samples, 0)).len(), 11);
+    let near = s.search(&embedding(&at(12.0)), 1, VoteRule::Best).unwrap()[0].similarity;
+    assert!((near - 9.0f32.to_radians().cos()).abs() < 1e-6, "{near}");
+    // Samples added later change the choice for their person alone, and as if read at once.
+    let people = s.people.clone();
+    let later = s.extended(2, people, rows(&[(0, at(60.0))]));
+    let all: Vec<Owned> = samples.iter().cloned().chain([(0, at(60.0))]).collect();
+    assert_eq!(chosen(&later), chosen(&limited(&all, 3)));
+    assert!(chosen(&later).contains(&11));
+    let other = s.extended(2, s.people.clone(), rows(&[(1, at(70.0))]));
+    assert_eq!(chosen(&other), [3, 5, 8, 9, 10, 11]);
 }

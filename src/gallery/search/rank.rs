@@ -1,0 +1,91 @@
+//! The nearest people, from the similarities of samples.
+
+use std::collections::HashSet;
+
+/// Values that one step of the scan takes: enough independent sums for the widest vector units.
+const LANES: usize = 16;
+
+/// The best people so far, best first; ties by place. The result does not depend on the order of
+/// the offers.
+pub(super) struct Ranking {
+    limit: usize,
+    pub(super) people: Vec<(u32, f32)>,
+    /// People whose score was asked for: it is final.
+    scored: HashSet<u32>,
+}
+
+impl Ranking {
+    /// `limit` is at least 1.
+    pub(super) fn new(limit: usize) -> Self {
+        Self { limit, people: Vec::with_capacity(limit), scored: HashSet::new() }
+    }
+
+    /// Takes in that one sample of a person has this similarity. `score` is asked once for each
+    /// person who may belong to the best, and gives no more than the similarity of their best
+    /// sample: who has no sample that beats the last of the list does not belong into it.
+    #[inline]
+    pub(super) fn offer(
+        &mut self,
+        person: u32,
+        similarity: f32,
+        score: &impl Fn(u32) -> Option<f32>,
+    ) {
+        let full = self.people.len() == self.limit;
+        if full && self.people.last().is_some_and(|worst| !before((person, similarity), *worst)) {
+            return;
+        }
+        if self.scored.insert(person)
+            && let Some(score) = score(person)
+        {
+            self.insert(person, score);
+        }
+    }
+
+    fn insert(&mut self, person: u32, score: f32) {
+        let place = self.people.partition_point(|p| before(*p, (person, score)));
+        if place < self.limit {
+            self.people.truncate(self.limit - 1);
+            self.people.insert(place, (person, score));
+        }
+    }
+}
+
+/// Does `a` come before `b` in a result?
+fn before(a: (u32, f32), b: (u32, f32)) -> bool {
+    a.1 > b.1 || (a.1 == b.1 && a.0 < b.0)
+}
+
+/// The highest of the similarities, and the mean of the highest three, or of all if they are
+/// fewer; `None` if there are none.
+pub(super) fn best_and_mean(similarities: impl Iterator<Item = f32>) -> Option<(f32, f32)> {
+    let mut best = [f32::NEG_INFINITY; 3];
+    let mut count = 0;
+    for similarity in similarities {
+        count += 1;
+        let place = best.iter().position(|b| similarity > *b);
+        if let Some(place) = place {
+            best[place..].rotate_right(1);
+            best[place] = similarity;
+        }
+    }
+    let used = &best[..count.min(3)];
+    // Rounding must not lift the mean above the best.
+    let mean = used.iter().sum::<f32>() / used.len() as f32;
+    (count > 0).then(|| (best[0], mean.min(best[0])))
+}
+
+/// Scalar product of two rows of one length. Independent sums, so that the compiler may use vector
+/// instructions without changing the order of a float addition.
+#[inline]
+pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let (a_chunks, a_rest) = a.as_chunks::<LANES>();
+    let (b_chunks, b_rest) = b.as_chunks::<LANES>();
+    let mut sums = [0.0f32; LANES];
+    for (x, y) in a_chunks.iter().zip(b_chunks) {
+        for ((sum, x), y) in sums.iter_mut().zip(x).zip(y) {
+            *sum += x * y;
+        }
+    }
+    let rest: f32 = a_rest.iter().zip(b_rest).map(|(x, y)| x * y).sum();
+    sums.iter().sum::<f32>() + rest
+}
