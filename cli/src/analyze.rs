@@ -97,10 +97,10 @@ pub(crate) fn recognition(models: &ModelOptions) -> Recognition {
     Recognition {
         detector: Some(models.detector.clone()),
         embedder: Some(models.embedder.clone()),
-        provider: models.provider,
-        device_id: models.device_id,
-        threads: u32::from(models.threads),
-        runtime_library: models.runtime_library.clone(),
+        provider: models.place.provider,
+        device_id: models.place.device_id,
+        threads: u32::from(models.place.threads),
+        runtime_library: models.place.runtime_library.clone(),
         ..Recognition::default()
     }
 }

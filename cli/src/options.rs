@@ -19,6 +19,14 @@ pub(crate) struct ModelOptions {
     /// it was made with
     #[arg(long, value_name = "MODEL", default_value = model::DEFAULT_EMBEDDER)]
     pub(crate) embedder: String,
+    #[command(flatten)]
+    pub(crate) place: PlaceOptions,
+}
+
+/// Options that say where models run.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Models")]
+pub(crate) struct PlaceOptions {
     /// Where the models run. auto takes CUDA where it works, else the CPU; every other choice
     /// fails where it does not work
     #[arg(long, default_value = "auto", value_parser = provider_parser())]
@@ -41,7 +49,7 @@ fn provider_parser() -> impl TypedValueParser<Value = Provider> {
         .map(|name| Provider::parse(&name).unwrap_or_default())
 }
 
-impl ModelOptions {
+impl PlaceOptions {
     pub(crate) fn pools(&self) -> PoolOptions {
         let program = std::env::current_exe().ok();
         let folder = program.as_deref().and_then(std::path::Path::parent);
@@ -52,6 +60,12 @@ impl ModelOptions {
             runtime_library: self.runtime_library.clone(),
             runtime_folders: folder.map(PathBuf::from).into_iter().collect(),
         }
+    }
+}
+
+impl ModelOptions {
+    pub(crate) fn pools(&self) -> PoolOptions {
+        self.place.pools()
     }
 
     pub(crate) fn resolve(&self, task: Task) -> anyhow::Result<ResolvedModel> {
@@ -65,7 +79,7 @@ impl ModelOptions {
     /// One recognizer for each picture that is worked on at a time, at most `most`, at least one.
     pub(crate) fn recognizers(&self, most: usize) -> anyhow::Result<Vec<Recognizer>> {
         let (detector, embedder) = (self.resolve(Task::Detector)?, self.resolve(Task::Embedder)?);
-        let count = match usize::from(self.threads) {
+        let count = match usize::from(self.place.threads) {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             threads => threads,
         };

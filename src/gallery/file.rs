@@ -34,13 +34,7 @@ fn create(path: &Path) -> std::io::Result<()> {
     if path.exists() {
         return Ok(());
     }
-    if let Some(folder) = path.parent() {
-        let mut builder = fs::DirBuilder::new();
-        builder.recursive(true);
-        #[cfg(unix)]
-        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder.create(folder)?;
-    }
+    create_folder_of(path)?;
     let mut options = fs::OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
@@ -50,6 +44,16 @@ fn create(path: &Path) -> std::io::Result<()> {
         Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
         other => other.map(drop),
     }
+}
+
+/// Makes the missing folders above a file.
+pub(super) fn create_folder_of(path: &Path) -> std::io::Result<()> {
+    let Some(folder) = path.parent() else { return Ok(()) };
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder)
 }
 
 /// The gallery and everything beside it that was made from it: SQLite's files, and what begins with
@@ -66,7 +70,7 @@ pub(super) fn companions(path: &Path) -> std::io::Result<Vec<PathBuf>> {
         let other = other.as_encoded_bytes();
         let other = other.strip_prefix(b".").filter(|o| o.starts_with(name)).unwrap_or(other);
         let Some(rest) = other.strip_prefix(name) else { continue };
-        let unfinished = [".tmp", ".part", ".index", ".outbox", ".staging"];
+        let unfinished = [".tmp", ".part", ".before-", ".index", ".outbox", ".staging"];
         if rest.starts_with(b"-") || unfinished.iter().any(|u| rest.starts_with(u.as_bytes())) {
             collect(&entry.path(), &mut files)?;
         }

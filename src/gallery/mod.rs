@@ -17,15 +17,23 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod backup;
+mod bundle;
 mod error;
 mod file;
 mod index;
+pub mod migrate;
 mod name;
 mod roster;
 mod search;
+mod staging;
 mod store;
 #[cfg(test)]
+mod test_people;
+#[cfg(test)]
 mod tests;
+pub mod transfer;
+mod transfer_error;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -38,6 +46,7 @@ pub use error::GalleryError;
 pub use name::MAX_NAME_CHARS;
 pub use roster::{AuditEntry, Forgotten, Merged, Roster, StoredSample};
 pub use search::{Identification, Known, Match, SearchError, SearchRules, Snapshot, VoteRule};
+pub use transfer_error::TransferError;
 
 use crate::embed::{Embedding, Fingerprint};
 use index::Graph;
@@ -224,13 +233,12 @@ impl Gallery {
         access: Access,
         tuning: Tuning,
     ) -> Result<Self, GalleryError> {
-        let store = Store::open(path, access, Some(fingerprint), tuning.busy)?;
+        let mut store = Store::open(path, access, Some(fingerprint), tuning.busy)?;
         let written = store.fingerprint()?;
         if !written.same_space(fingerprint) {
-            let (written_by, pipeline) = embedder_ids(&written, fingerprint);
-            let path = store.path().into();
-            return Err(GalleryError::OtherEmbedder { path, written_by, pipeline });
+            return Err(GalleryError::other_embedder(store.path(), &written, fingerprint));
         }
+        store.keep_to(&written);
         let snapshot = Arc::new(store.load(written.dim(), tuning.limits, None)?);
         let gallery = Self(Arc::new(Inner {
             path: store.path().into(),
@@ -424,6 +432,13 @@ impl std::fmt::Debug for Gallery {
             .field("path", &self.0.path)
             .field("snapshot", &self.snapshot())
             .finish_non_exhaustive()
+    }
+}
+
+impl GalleryError {
+    fn other_embedder(path: &Path, written: &Fingerprint, pipeline: &Fingerprint) -> Self {
+        let (written_by, pipeline) = embedder_ids(written, pipeline);
+        GalleryError::OtherEmbedder { path: path.into(), written_by, pipeline }
     }
 }
 

@@ -1,9 +1,11 @@
 //! The gallery on disk. SQLite in WAL mode is the source of truth; every write is one transaction
 //! that raises `generation`. Here and in the modules below alone is `rusqlite` named, but for tests.
 
+mod copy;
 mod forget;
 mod needles;
 mod people;
+mod rows;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,6 +14,8 @@ use std::time::{Duration, Instant};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior, params};
 use sha2::{Digest, Sha256};
+
+pub(super) use rows::{PersonRow, Pictures, SampleKey, SampleRow, Writing};
 
 use super::search::{self, Known, Limits, Rows, Snapshot};
 use super::{Access, Enrolled, GalleryError, NewSample, Person, file};
@@ -36,6 +40,9 @@ pub(super) struct Store {
     conn: Connection,
     path: PathBuf,
     access: Access,
+    /// The embedding space of what is read and written here. The contents of the file may be
+    /// replaced by those of another space while it is open.
+    space: Option<Fingerprint>,
 }
 
 /// Maps a SQLite error to what a caller can act on.
@@ -88,7 +95,7 @@ impl Store {
         let conn = Connection::open_with_flags(&path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)
             .map_err(error)?;
         harden(&conn, busy).map_err(error)?;
-        let mut store = Self { conn, path, access };
+        let mut store = Self { conn, path, access, space: None };
         let version = store.recognise(access == Access::Create)?;
         if access != Access::Read {
             store.use_wal(busy)?;
@@ -199,17 +206,30 @@ impl Store {
         op: &'static str,
         body: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, GalleryError> {
+        self.write_in(op, true, body)
+    }
+
+    /// As [`Store::write`]; without `keep_space` also if the embedding space of the file is
+    /// another one by now, or becomes one.
+    fn write_in<T>(
+        &mut self,
+        op: &'static str,
+        keep_space: bool,
+        body: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, GalleryError> {
         if self.access == Access::Read {
             return Err(GalleryError::ReadOnly { op, path: self.path.clone() });
         }
         let path = &self.path;
-        let run = |conn: &mut Connection| {
-            let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let value = body(&tx)?;
-            tx.commit()?;
-            Ok(value)
-        };
-        run(&mut self.conn).map_err(|e| sqlite_error(op, path, e))
+        let error = |e| sqlite_error(op, path, e);
+        let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate);
+        let tx = tx.map_err(error)?;
+        if let Some(space) = self.space.as_ref().filter(|_| keep_space) {
+            check_space(&tx, path, space)?;
+        }
+        let value = body(&tx).map_err(error)?;
+        tx.commit().map_err(error)?;
+        Ok(value)
     }
 
     fn error(&self, op: &'static str, error: rusqlite::Error) -> GalleryError {
@@ -217,11 +237,7 @@ impl Store {
     }
 
     fn damaged(&self, what: impl std::fmt::Display) -> GalleryError {
-        GalleryError::Corrupt {
-            op: "read",
-            path: self.path.clone(),
-            reason: format!("the file is damaged ({what}); restore it from a backup"),
-        }
+        damaged(&self.path, what)
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -230,20 +246,12 @@ impl Store {
 
     /// The embedding space of the file.
     pub(super) fn fingerprint(&self) -> Result<Fingerprint, GalleryError> {
-        let sql = "SELECT model, alignment, dim, probe FROM meta WHERE id = 1";
-        let (model, alignment, dim, probe): (String, String, i64, Vec<u8>) = self
-            .conn
-            .query_row(sql, [], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?)))
-            .map_err(|e| self.error("read", e))?;
-        let probe = Embedding::from_bytes(&probe)
-            .map_err(|e| self.damaged(format_args!("fingerprint: {e}")))?;
-        if usize::try_from(dim) != Ok(probe.dim()) {
-            return Err(self.damaged(format_args!(
-                "the fingerprint has {} dimensions, not {dim}",
-                probe.dim()
-            )));
-        }
-        Ok(Fingerprint { model, alignment, probe })
+        fingerprint_of(&self.conn, &self.path)
+    }
+
+    /// From now on nothing of another embedding space is read or written.
+    pub(super) fn keep_to(&mut self, space: &Fingerprint) {
+        self.space = Some(space.clone());
     }
 
     /// Counts the writes.
@@ -264,6 +272,9 @@ impl Store {
     ) -> Result<Snapshot, GalleryError> {
         // A read transaction, which ends with the guard: all reads see one moment.
         let _moment = self.conn.unchecked_transaction().map_err(|e| self.error("read", e))?;
+        if let Some(space) = &self.space {
+            check_space(&self.conn, &self.path, space)?;
+        }
         let generation = self.generation()?;
         let people = self.load_people()?;
         let sql = "SELECT rewritten FROM meta WHERE id = 1";
@@ -394,6 +405,38 @@ impl Store {
             problem => Err(self.damaged(problem)),
         }
     }
+}
+
+fn damaged(path: &Path, what: impl std::fmt::Display) -> GalleryError {
+    GalleryError::Corrupt {
+        op: "read",
+        path: path.into(),
+        reason: format!("the file is damaged ({what}); restore it from a backup"),
+    }
+}
+
+fn fingerprint_of(conn: &Connection, path: &Path) -> Result<Fingerprint, GalleryError> {
+    let sql = "SELECT model, alignment, dim, probe FROM meta WHERE id = 1";
+    let (model, alignment, dim, probe): (String, String, i64, Vec<u8>) = conn
+        .query_row(sql, [], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?)))
+        .map_err(|e| sqlite_error("read", path, e))?;
+    let probe = Embedding::from_bytes(&probe)
+        .map_err(|e| damaged(path, format_args!("fingerprint: {e}")))?;
+    if usize::try_from(dim) != Ok(probe.dim()) {
+        let dims = probe.dim();
+        let what = format_args!("the fingerprint has {dims} dimensions, not {dim}");
+        return Err(damaged(path, what));
+    }
+    Ok(Fingerprint { model, alignment, probe })
+}
+
+/// Refuses contents of another space: a restored backup or a migration may have brought them.
+fn check_space(conn: &Connection, path: &Path, space: &Fingerprint) -> Result<(), GalleryError> {
+    let written = fingerprint_of(conn, path)?;
+    if written.same_space(space) {
+        return Ok(());
+    }
+    Err(GalleryError::other_embedder(path, &written, space))
 }
 
 /// Settings of a connection. The file may come from anybody: nothing in it is run or trusted.

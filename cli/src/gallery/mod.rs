@@ -1,10 +1,13 @@
 //! `facectl gallery`: looking after the people of a gallery.
 
+mod backup;
 mod edit;
 mod forget;
 mod list;
+mod migrate;
 mod reject;
 mod search;
+mod transfer;
 
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
@@ -16,9 +19,9 @@ use serde::Serialize;
 
 use crate::output::{self, Exit, printable};
 
-/// List, rename, merge, remove and forget the people of a gallery
+/// List, rename, merge, remove and forget the people of a gallery; back it up, move and migrate it
 ///
-/// People are named by their name or their id. All but search and reject work without models and
+/// People are named by their name or their id. All but search, reject and migrate work without models and
 /// while pipelines use the gallery, which see the change within their reload-interval.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -41,6 +44,11 @@ enum Action {
     Expire(edit::ExpireArguments),
     Forget(forget::Arguments),
     Clear(edit::ClearArguments),
+    Backup(backup::BackupArguments),
+    Restore(backup::RestoreArguments),
+    Export(transfer::ExportArguments),
+    Import(transfer::ImportArguments),
+    Migrate(migrate::Arguments),
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
@@ -58,6 +66,11 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
         Action::Expire(arguments) => edit::expire(arguments),
         Action::Forget(arguments) => forget::run(arguments),
         Action::Clear(arguments) => edit::clear(arguments),
+        Action::Backup(arguments) => backup::run_backup(arguments),
+        Action::Restore(arguments) => backup::run_restore(arguments),
+        Action::Export(arguments) => transfer::run_export(arguments),
+        Action::Import(arguments) => transfer::run_import(arguments),
+        Action::Migrate(arguments) => migrate::run(arguments),
     }
 }
 

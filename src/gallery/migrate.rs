@@ -1,0 +1,294 @@
+//! A gallery moves to another embedder: its stored pictures are embedded again.
+//!
+//! New embeddings are made in memory while the gallery is in use as before. One transaction then
+//! replaces them all, and a backup of the gallery as it was a moment earlier stays beside it as
+//! `NAME.before-MODEL`, from which [`roll_back`] brings it back. A killed process leaves the old
+//! gallery or the new one.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use super::store::{Pictures, SampleKey, Store};
+use super::{Access, BUSY_TIMEOUT, TransferError, backup};
+use crate::align::{AlignedCrop, CROP_SIDE};
+use crate::embed::{Embedder, Embedding, Fingerprint};
+use crate::geometry::{Landmarks, Point};
+use crate::picture::Picture;
+
+/// Pictures that are embedded at a time: enough for every worker, and few in memory.
+const BATCH: usize = 64;
+
+/// How often samples that were enrolled meanwhile are embedded before it is given up. Each round
+/// takes the time of those that came in the round before.
+const ROUNDS: usize = 10;
+
+/// Why a sample cannot be embedded again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Lost {
+    /// Its picture was not stored.
+    NoPicture,
+    /// Its stored picture is damaged.
+    Unreadable,
+    /// The new model's output for it is no direction.
+    NoEmbedding,
+}
+
+impl Lost {
+    /// For people, after a number of samples.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Lost::NoPicture => "without a stored picture",
+            Lost::Unreadable => "whose stored picture cannot be read",
+            Lost::NoEmbedding => "that the model gives no embedding for",
+        }
+    }
+}
+
+/// What a migration would do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// Model of the gallery now, and the one it would come to.
+    pub from: String,
+    pub to: String,
+    pub samples: u64,
+    /// Samples that cannot be taken along, by the reason.
+    pub lost: Vec<(Lost, u64)>,
+    /// Names of people who would have no sample left. They stay, and are not recognised.
+    pub emptied: Vec<String>,
+}
+
+impl Plan {
+    /// Number of samples that cannot be taken along.
+    pub fn lost(&self) -> u64 {
+        self.lost.iter().map(|l| l.1).sum()
+    }
+}
+
+/// What a migration did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Migrated {
+    /// Samples in the new embedding space.
+    pub samples: u64,
+    /// Samples that could not be taken along.
+    pub lost: u64,
+    /// Samples of people who have the very same one.
+    pub duplicates: u64,
+    /// The gallery as it was, a backup.
+    pub before: PathBuf,
+}
+
+/// What a roll-back would do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WayBack {
+    /// The gallery before the migration.
+    pub before: PathBuf,
+    pub manifest: backup::Manifest,
+    /// People and samples that came since, and would be lost.
+    pub persons: u64,
+    pub samples: u64,
+}
+
+/// Looks what a migration of the gallery at `path` to `to` would lose. Reads every stored picture.
+///
+/// # Errors
+/// [`TransferError::SameSpace`], or [`TransferError::Gallery`] as from
+/// [`Gallery::open`](super::Gallery::open).
+pub fn plan(path: &Path, to: &Fingerprint) -> Result<Plan, TransferError> {
+    let store = Store::open(path, Access::Read, None, BUSY_TIMEOUT)?;
+    let from = space_to_leave(&store, to)?;
+    let mut lost: HashMap<Lost, u64> = HashMap::new();
+    // Per person: does one of their samples stay?
+    let mut kept: HashMap<String, bool> = HashMap::new();
+    let mut names = Vec::new();
+    let mut samples = 0;
+    for (id, _) in store.sample_keys()? {
+        let Some((name, pictures)) = store.pictures(id)? else { continue };
+        samples += 1;
+        let crop = crop_of(&pictures);
+        let stays = kept.entry(name).or_insert_with_key(|name| {
+            names.push(name.clone());
+            false
+        });
+        match crop {
+            Ok(_) => *stays = true,
+            Err(reason) => *lost.entry(reason).or_default() += 1,
+        }
+    }
+    names.retain(|name| kept.get(name) == Some(&false));
+    let mut lost: Vec<_> = lost.into_iter().collect();
+    lost.sort();
+    Ok(Plan { from: from.model, to: to.model.clone(), samples, lost, emptied: names })
+}
+
+/// Moves the gallery at `path` into the embedding space of `embedder`. At most `most_lost` samples
+/// may fall by the wayside. `progress` is told the number of samples done and of all, and may be
+/// called with a larger number of all later, when others enrol meanwhile.
+///
+/// # Errors
+/// [`TransferError::SameSpace`], [`TransferError::MoreLost`], [`TransferError::TooBusy`],
+/// [`TransferError::Embed`], [`TransferError::Io`] or [`TransferError::Gallery`]. The gallery is as
+/// before then.
+pub fn run(
+    path: &Path,
+    embedder: &mut Embedder,
+    most_lost: u64,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Migrated, TransferError> {
+    let to = embedder.fingerprint().clone();
+    let mut store = Store::open(path, Access::Write, None, BUSY_TIMEOUT)?;
+    let from = space_to_leave(&store, &to)?;
+    // Somebody else's migration meanwhile ends this one.
+    store.keep_to(&from);
+    let before = before(store.path(), &to.model);
+    let mut done = HashMap::new();
+    for _ in 0..ROUNDS {
+        embed_missing(&store, embedder, &mut done, progress)?;
+        if let Some(migrated) = replace(&mut store, &to, &done, most_lost, &before)? {
+            return Ok(migrated);
+        }
+    }
+    Err(TransferError::TooBusy { path: store.path().into() })
+}
+
+type Done = HashMap<SampleKey, Result<Embedding, Lost>>;
+
+fn space_to_leave(store: &Store, to: &Fingerprint) -> Result<Fingerprint, TransferError> {
+    let from = store.fingerprint()?;
+    if from.same_space(to) {
+        return Err(TransferError::SameSpace { path: store.path().into(), model: from.model });
+    }
+    Ok(from)
+}
+
+fn embed_missing(
+    store: &Store,
+    embedder: &mut Embedder,
+    done: &mut Done,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<(), TransferError> {
+    let keys = store.sample_keys()?;
+    let all = keys.len() as u64;
+    let missing: Vec<_> = keys.into_iter().filter(|key| !done.contains_key(key)).collect();
+    let mut count = all - missing.len() as u64;
+    for batch in missing.chunks(BATCH) {
+        let mut pictures = Vec::with_capacity(batch.len());
+        for (id, _) in batch {
+            // Gone meanwhile, which the transaction sees as well.
+            pictures.push(store.pictures(*id)?.map_or((None, None), |(_, pictures)| pictures));
+        }
+        let embedded = embed(embedder, &pictures)?;
+        done.extend(batch.iter().cloned().zip(embedded));
+        count += batch.len() as u64;
+        progress(count, all);
+    }
+    Ok(())
+}
+
+/// Embeds samples by their stored pictures; one result for each.
+pub(super) fn embed(
+    embedder: &mut Embedder,
+    pictures: &[Pictures],
+) -> Result<Vec<Result<Embedding, Lost>>, TransferError> {
+    let crops: Vec<_> = pictures.iter().map(crop_of).collect();
+    let good: Vec<&AlignedCrop> = crops.iter().filter_map(|c| c.as_ref().ok()).collect();
+    let mut embedded = embedder.embed(&good, None)?.into_iter();
+    let result = |crop: &Result<AlignedCrop, Lost>| match crop {
+        Ok(_) => embedded.next().and_then(Result::ok).ok_or(Lost::NoEmbedding),
+        Err(lost) => Err(*lost),
+    };
+    Ok(crops.iter().map(result).collect())
+}
+
+/// Replaces all embeddings, if each sample has a new one (or has none to expect). Whoever else
+/// wants to write waits meanwhile.
+fn replace(
+    store: &mut Store,
+    to: &Fingerprint,
+    done: &Done,
+    most_lost: u64,
+    before: &Path,
+) -> Result<Option<Migrated>, TransferError> {
+    let path = store.path().to_path_buf();
+    store.transact("migrate", true, |writing| {
+        let keys = writing.sample_keys()?;
+        let found: Vec<_> = keys.iter().filter_map(|k| Some((k.0, done.get(k)?))).collect();
+        if found.len() < keys.len() {
+            return Ok(None);
+        }
+        let lost = found.iter().filter(|(_, new)| new.is_err()).count() as u64;
+        if lost > most_lost {
+            return Err(TransferError::MoreLost { path: path.clone(), lost, most: most_lost });
+        }
+        // Nobody can write now, so it is of this very moment; it is on the disk before the old
+        // embeddings go.
+        backup::create(&path, before, true)?;
+        let mut samples = 0;
+        for (id, new) in found {
+            samples += u64::from(writing.embed_again(id, new.as_ref().ok())?);
+        }
+        writing.enter_space(to)?;
+        writing.audit("migrate", keys.len())?;
+        let duplicates = keys.len() as u64 - lost - samples;
+        Ok(Some(Migrated { samples, lost, duplicates, before: before.into() }))
+    })
+}
+
+/// Looks for the gallery before its last migration, and at what came since.
+///
+/// # Errors
+/// [`TransferError::NoWayBack`], or as from [`backup::verify`].
+pub fn way_back(path: &Path) -> Result<WayBack, TransferError> {
+    let store = Store::open(path, Access::Read, None, BUSY_TIMEOUT)?;
+    let model = store.fingerprint()?.model;
+    let before = before(store.path(), &model);
+    if !before.exists() {
+        return Err(TransferError::NoWayBack { path: store.path().into(), before, model });
+    }
+    let manifest = backup::verify(&before)?;
+    let (persons, samples) = store.counts_since(&manifest.created)?;
+    Ok(WayBack { before, manifest, persons, samples })
+}
+
+/// Brings the gallery at `path` back to what it was before its last migration; what came since is
+/// lost. The backup that it came from is removed.
+///
+/// # Errors
+/// As [`way_back`] and [`backup::restore`]. The gallery is as before then, unless it is only the
+/// backup that cannot be removed ([`TransferError::Io`] with the backup's path).
+pub fn roll_back(path: &Path) -> Result<WayBack, TransferError> {
+    let way = way_back(path)?;
+    backup::restore(&way.before, path, true)?;
+    std::fs::remove_file(&way.before).map_err(|e| TransferError::io("remove", &way.before, e))?;
+    Ok(way)
+}
+
+/// Where the gallery as it was before it came to `model` is kept.
+pub fn before(gallery: &Path, model: &str) -> PathBuf {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let model: String = model.chars().map(|c| if plain(c) { c } else { '-' }).collect();
+    let mut name = gallery.as_os_str().to_owned();
+    name.push(".before-");
+    name.push(model);
+    PathBuf::from(name)
+}
+
+/// The aligned face of a sample, cut again from the looser picture if need be.
+fn crop_of((aligned, loose): &Pictures) -> Result<AlignedCrop, Lost> {
+    let aligned_crop = aligned.as_ref().and_then(|png| {
+        let picture = Picture::decode("aligned picture", png).ok()?;
+        let side = CROP_SIDE as u32;
+        let fits = (picture.width(), picture.height()) == (side, side);
+        fits.then(|| AlignedCrop::from_rgb(picture.as_rgb().to_vec())).flatten()
+    });
+    let cut = || {
+        let loose = loose.as_ref()?;
+        let picture = Picture::decode("loose picture", &loose.png).ok()?;
+        AlignedCrop::cut(&picture.view(), &Landmarks(loose.points.map(|[x, y]| Point::new(x, y))))
+    };
+    let nothing = aligned.is_none() && loose.is_none();
+    let lost = if nothing { Lost::NoPicture } else { Lost::Unreadable };
+    aligned_crop.or_else(cut).ok_or(lost)
+}
+
+#[cfg(test)]
+mod tests;
