@@ -212,6 +212,20 @@ impl Gallery {
         Self::open_tuned(path, fingerprint, access, TUNING)
     }
 
+    /// As [`Gallery::open`], but waits at most so long for a write of another process, here and in
+    /// every later call; [`Gallery::open`] waits 5 s.
+    ///
+    /// # Errors
+    /// As [`Gallery::open`].
+    pub fn open_with_timeout(
+        path: &Path,
+        fingerprint: &Fingerprint,
+        access: Access,
+        wait: Duration,
+    ) -> Result<Self, GalleryError> {
+        Self::open_tuned(path, fingerprint, access, Tuning { busy: wait, ..TUNING })
+    }
+
     /// As [`Gallery::open`], but of a person with more than `max_samples` samples only the so many
     /// most different ones are compared; 0: all of them. [`Gallery::open`] takes 20.
     ///

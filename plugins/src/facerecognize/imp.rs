@@ -12,7 +12,15 @@
 //! When the face of a track turns out to be another person's, the element sends `face-track-split`
 //! upstream: facetrack ends the track, and the face gets a new one.
 //!
-//! The signal `enroll(track-id, name)` enrols the best crops of a track.
+//! Action signals, each with a structure as its answer that has `ok` and, if that is false, `reason`;
+//! none waits longer than two seconds for another process:
+//! - `enroll(track-id, name)` → `person-id`: enrols the best crops of a track.
+//! - `enroll-sample(sample, name)` → `person-id`: enrols the largest face of a sample that passed
+//!   onnxfacedetect, such as one from an appsink.
+//! - `search(sample)` → `faces`: who is in such a sample (`id`, `status`, and for the nearest person
+//!   `person-id`, `name`, `similarity`).
+//! - `forget(person-id)` → `person-id`: erases a person from the gallery, as `facectl gallery forget`.
+//! - `reload()` → `generation`: takes over changes of the gallery at once.
 //!
 //! ```bash
 //! gst-launch-1.0 filesrc location=clip.mp4 ! decodebin ! videoconvert ! onnxfacedetect ! queue max-size-buffers=2 max-size-bytes=0 max-size-time=0 ! facetrack ! facerecognize gallery=people.gallery ! faceannotate ! videoconvert ! autovideosink
@@ -24,7 +32,7 @@ use std::time::{Duration, Instant};
 
 use face_core::embed::Embedder;
 use face_core::frame::FrameView;
-use face_core::gallery::{Access, Gallery, NewSample};
+use face_core::gallery::{Access, Gallery};
 use face_core::inference::InferenceError;
 use face_core::model::{self, Task};
 use gst::glib;
@@ -34,7 +42,8 @@ use gst_base::prelude::*;
 use gst_base::subclass::prelude::*;
 use parking_lot::Mutex;
 
-use super::stream::{FACE_IDENTITY, Options, Report, Stats, Stream, When, new_sample};
+use super::signals;
+use super::stream::{FACE_IDENTITY, Options, Report, Stats, Stream, When};
 use crate::live::Lateness;
 use crate::meta::{self, FrameFaces, Mapping};
 use crate::runtime::{RuntimeSettings, gallery_error, start_error, with_causes};
@@ -48,7 +57,6 @@ static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     )
 });
 
-const SIGNAL_ENROLL: &str = "enroll";
 /// On a live stream a frame whose faces take longer than this goes on without new results.
 const LIVE_DEADLINE: Duration = Duration::from_secs(1);
 /// From one buffer to the next where neither has a time and the caps have no frame rate.
@@ -94,8 +102,8 @@ impl Settings {
 }
 
 #[derive(Debug)]
-struct State {
-    stream: Stream,
+pub(super) struct State {
+    pub(super) stream: Stream,
     info: Option<gst_video::VideoInfo>,
     check: UpstreamCheck,
     /// What the schedule counts in: running time, or where a buffer without one should be.
@@ -103,7 +111,7 @@ struct State {
     last_warning: Option<Instant>,
     borders_logged: bool,
     /// This element wrote to the gallery: the next frame reads it.
-    refresh_now: bool,
+    pub(super) refresh_now: bool,
 }
 
 /// What is to be posted once no lock is held.
@@ -122,7 +130,7 @@ struct Posts {
 #[derive(Debug, Default)]
 pub struct FaceRecognize {
     settings: Mutex<Settings>,
-    state: Mutex<Option<State>>,
+    pub(super) state: Mutex<Option<State>>,
     stats: Mutex<Stats>,
     active_provider: Mutex<&'static str>,
     lateness: Lateness,
@@ -207,6 +215,11 @@ impl FaceRecognize {
         Ok(report)
     }
 
+    /// The settings that lookups depend on.
+    pub(super) fn options(&self) -> Options {
+        self.settings.lock().options()
+    }
+
     fn when(&self, state: &mut State, buffer: &gst::BufferRef, live: bool) -> When {
         let segment = self.obj().segment();
         let running_time = segment
@@ -274,31 +287,6 @@ impl FaceRecognize {
             gst::warning!(CAT, imp = self, "{text}");
         }
     }
-
-    /// Enrols the best crops of a track; the error is the reason for the caller.
-    fn enroll(&self, track_id: u64, name: &str) -> Result<String, String> {
-        let (gallery, samples) = {
-            let guard = self.state.lock();
-            let state = guard.as_ref().ok_or("the element has not started")?;
-            let gallery = state.stream.gallery.clone();
-            let gallery = gallery.ok_or("no gallery: set the property gallery")?;
-            let track = state.stream.identities.get(track_id);
-            let track = track.ok_or_else(|| format!("there is no track {track_id} now"))?;
-            (gallery, track.samples().to_vec())
-        };
-        if samples.is_empty() {
-            return Err(format!("track {track_id} has no usable crop yet"));
-        }
-        let source = format!("track {track_id}");
-        let samples: Vec<NewSample> = samples.iter().map(|s| new_sample(s, &source)).collect();
-        let writer = Gallery::open(gallery.path(), gallery.fingerprint(), Access::Write)
-            .map_err(|e| with_causes(&e))?;
-        let enrolled = writer.enroll(name, &samples).map_err(|e| with_causes(&e))?;
-        if let Some(state) = &mut *self.state.lock() {
-            state.refresh_now = true;
-        }
-        Ok(enrolled.person_id)
-    }
 }
 
 #[glib::object_subclass]
@@ -310,28 +298,7 @@ impl ObjectSubclass for FaceRecognize {
 
 impl ObjectImpl for FaceRecognize {
     fn signals() -> &'static [glib::subclass::Signal] {
-        static SIGNALS: LazyLock<Vec<glib::subclass::Signal>> = LazyLock::new(|| {
-            vec![
-                glib::subclass::Signal::builder(SIGNAL_ENROLL)
-                    .param_types([u64::static_type(), String::static_type()])
-                    .return_type::<gst::Structure>()
-                    .action()
-                    .class_handler(|args| {
-                        let element = args.first()?.get::<super::FaceRecognize>().ok()?;
-                        let track_id = args.get(1)?.get::<u64>().unwrap_or_default();
-                        let name = args.get(2)?.get::<Option<String>>().ok().flatten();
-                        let result = element.imp().enroll(track_id, &name.unwrap_or_default());
-                        let answer = gst::Structure::builder("enroll").field("ok", result.is_ok());
-                        let (person_id, reason) = match result {
-                            Ok(person_id) => (person_id, String::new()),
-                            Err(reason) => (String::new(), meta::text(&reason)),
-                        };
-                        let answer = answer.field("person-id", person_id).field("reason", reason);
-                        Some(answer.build().to_value())
-                    })
-                    .build(),
-            ]
-        });
+        static SIGNALS: LazyLock<Vec<glib::subclass::Signal>> = LazyLock::new(signals::all);
         &SIGNALS
     }
 

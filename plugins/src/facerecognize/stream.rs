@@ -79,6 +79,8 @@ pub(super) struct Stream {
     pub(super) gallery: Option<Gallery>,
     pub(super) identities: TrackIdentities,
     pub(super) stats: Stats,
+    /// The gallery's generation that the identities are of.
+    generation: u64,
     /// News of between two frames; the next one reports them.
     pending: Vec<News>,
     held: VecDeque<(Event, gst::ClockTime)>,
@@ -91,6 +93,7 @@ impl Stream {
         Self {
             fingerprint: format!("{}/{}", fingerprint.model, fingerprint.alignment),
             embedder,
+            generation: gallery.as_ref().map_or(0, |g| g.snapshot().generation()),
             gallery,
             identities: TrackIdentities::default(),
             stats: Stats::default(),
@@ -115,10 +118,12 @@ impl Stream {
         let Some(gallery) = &self.gallery else {
             return Ok(None);
         };
-        if !gallery.refresh(interval)? {
+        gallery.refresh(interval)?;
+        let snapshot = gallery.snapshot();
+        if snapshot.generation() == self.generation {
             return Ok(None);
         }
-        let snapshot = gallery.snapshot();
+        self.generation = snapshot.generation();
         let name_of = |id: &str| {
             snapshot.people().iter().find(|p| &*p.id == id).map(|person| person.name.clone())
         };
@@ -126,7 +131,7 @@ impl Stream {
             let event = event(track_id, None, when);
             self.pending.push(News { track_id, event, person: None, previous: Some(person) });
         }
-        Ok(Some(snapshot.generation()))
+        Ok(Some(self.generation))
     }
 
     /// Takes in which faces a frame has: to be called once for each. Is any to be embedded?
@@ -235,11 +240,7 @@ impl Stream {
         if options.embed_output {
             face.embedding = Some(embedding.to_bytes());
         }
-        let threshold = match options.threshold {
-            0.0 => self.embedder.spec().threshold,
-            threshold => threshold,
-        };
-        let Some(result) = self.identify(&embedding, threshold, options) else {
+        let Some(result) = self.identify(&embedding, options) else {
             self.stats.search_errors += 1;
             face.status = Status::Error;
             return;
@@ -270,12 +271,15 @@ impl Stream {
     }
 
     /// Looks the embedding up; without a gallery everybody is unknown. `None`: the search failed.
-    fn identify(
+    pub(super) fn identify(
         &self,
         embedding: &Embedding,
-        threshold: f32,
         options: &Options,
     ) -> Option<Identification> {
+        let threshold = match options.threshold {
+            0.0 => self.embedder.spec().threshold,
+            threshold => threshold,
+        };
         let Some(gallery) = &self.gallery else {
             return Some(Identification {
                 status: Status::Unknown,
