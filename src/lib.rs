@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod align;
+pub mod attributes;
 pub mod detect;
 pub mod embed;
 pub mod fetch;
@@ -15,6 +16,7 @@ pub mod model;
 pub mod onnx;
 pub mod picture;
 pub mod preprocess;
+pub mod quality;
 pub mod recognizer;
 pub mod track;
 

@@ -4,12 +4,13 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use face_core::gallery::{Access, Gallery, GalleryError, NewSample};
-use face_core::picture::{FILE_ENDINGS, Picture};
-use face_core::recognizer::{Recognizer, Rejection, SampleError, SampleRules, in_order};
+use face_core::gallery::{Access, Gallery, GalleryError};
+use face_core::picture::FILE_ENDINGS;
+use face_core::recognizer::{EnrollError, EnrollRules, Enrolment};
 use serde::Serialize;
 
 use crate::enroll_video::{self, VideoArguments};
+use crate::gate::GateOptions;
 use crate::options::ModelOptions;
 use crate::output::{self, Exit, counted, printable};
 
@@ -17,10 +18,15 @@ use crate::output::{self, Exit, counted, printable};
 ///
 /// Of each picture the largest face that is good enough is stored under the name: at least 48
 /// pixels wide and found with a score of at least .7. A picture whose second face has 60 % of its
-/// area or more is rejected, because it is not clear who is meant (see --largest).
+/// area or more is rejected, because it is not clear who is meant (see --largest). So is a face
+/// that is blurred, too dark or too bright, turned away, nearly the same as one that the person
+/// has, unlike all of theirs, or nearer to another person: one poor picture draws strangers towards
+/// its person. --force enrols it all the same.
 ///
 /// Prints a verdict per picture: enrolled, duplicate (the very same face was there already), or
-/// rejected with the reason. Every picture is stored by itself: what was enrolled before an
+/// rejected with the reason: unreadable, no-face, several-faces, small-face, low-score,
+/// no-landmarks, no-embedding, dark, bright, low-contrast, blurred, pose, near-duplicate, outlier,
+/// conflict or refused-name. Every picture is stored by itself: what was enrolled before an
 /// interruption stays, and enrolling again goes on from there.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -37,12 +43,17 @@ pub(crate) struct Arguments {
     /// Take the largest face even if another is nearly as large
     #[arg(long)]
     largest: bool,
+    /// Enrol what would be rejected, too, of each picture the largest face; not what has no face
+    #[arg(long)]
+    force: bool,
     /// Print one JSON object per picture: file, name, verdict, reason, detail, person_id
     #[arg(long)]
     json: bool,
     /// Pictures (JPEG, PNG, BMP, WebP); without --name: folders of the form DIR/NAME/PICTURE
     #[arg(required_unless_present = "from_video", value_name = "PICTURE|DIR")]
     paths: Vec<PathBuf>,
+    #[command(flatten)]
+    quality: GateOptions,
     #[command(flatten)]
     video: VideoArguments,
     #[command(flatten)]
@@ -103,18 +114,19 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
         Some(name) => named_candidates(name, &arguments.paths)?,
         None => folder_candidates(&arguments.paths)?,
     };
-    let mut recognizers = arguments.models.recognizers(candidates.len())?;
-    let fingerprint = recognizers[0].fingerprint().clone();
-    let gallery = Gallery::open(&arguments.gallery, &fingerprint, Access::Create)?;
-    let rules = SampleRules { largest: arguments.largest, ..SampleRules::ENROLMENT };
+    let mut recognizer = arguments.models.recognizer()?;
+    let gallery = Gallery::open(&arguments.gallery, recognizer.fingerprint(), Access::Create)?;
+    let rules = EnrollRules {
+        sample: arguments.quality.sample_rules(arguments.largest),
+        gate: arguments.quality.gate(),
+        force: arguments.force,
+        ..EnrollRules::default()
+    };
     let bar = output::progress(candidates.len());
     let mut totals = Totals::default();
-    let work = |recognizer: &mut Recognizer, candidate: Candidate| {
-        let sample = sample(recognizer, &candidate, &rules);
-        (candidate, sample)
-    };
-    let result = in_order(&mut recognizers, candidates, work, |(candidate, sample)| {
-        let verdict = store(&gallery, candidate, sample, arguments.name.is_some())?;
+    let pictures = candidates.into_iter().map(|candidate| (candidate.name, candidate.path));
+    let result = recognizer.enroll_batch(&gallery, pictures, &rules, |enrolment| {
+        let verdict = Verdict::of(enrolment, arguments.name.is_some())?;
         totals.count(&verdict);
         bar.suspend(|| verdict.print(arguments.json))?;
         bar.inc(1);
@@ -176,7 +188,7 @@ fn folder_candidates(paths: &[PathBuf]) -> anyhow::Result<Vec<Candidate>> {
     Ok(candidates)
 }
 
-fn entries(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+pub(crate) fn entries(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let read = || -> std::io::Result<Vec<PathBuf>> {
         std::fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect()
     };
@@ -188,70 +200,42 @@ fn entries(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-fn is_picture(path: &Path) -> bool {
+pub(crate) fn is_picture(path: &Path) -> bool {
     let ending = path.extension().and_then(OsStr::to_str).unwrap_or_default();
     FILE_ENDINGS.iter().any(|known| ending.eq_ignore_ascii_case(known)) && path.is_file()
 }
 
-fn sample(
-    recognizer: &mut Recognizer,
-    candidate: &Candidate,
-    rules: &SampleRules,
-) -> Result<NewSample, SampleError> {
-    let picture = Picture::open(&candidate.path).map_err(Rejection::Unreadable)?;
-    let sample = recognizer.sample(&picture.view(), rules)?;
-    Ok(NewSample {
-        embedding: sample.embedding,
-        // Only for another model later: a sample is as good without it.
-        crop_png: sample.crop.to_png().ok(),
-        loose: None,
-        source: candidate.path.display().to_string(),
-    })
-}
-
-/// Puts a sample into the gallery. A refused name ends the command if it was given for all
-/// pictures, and costs the pictures of its folder otherwise.
-fn store(
-    gallery: &Gallery,
-    candidate: Candidate,
-    sample: Result<NewSample, SampleError>,
-    one_name: bool,
-) -> anyhow::Result<Verdict> {
-    let mut verdict = Verdict {
-        file: candidate.path.display().to_string(),
-        name: candidate.name,
-        verdict: Outcome::Rejected,
-        reason: None,
-        detail: None,
-        person_id: None,
-    };
-    let sample = match sample {
-        Ok(sample) => sample,
-        Err(SampleError::Rejected(rejection)) => {
-            verdict.reason = Some(rejection.reason());
-            verdict.detail = Some(output::with_causes(&rejection));
-            return Ok(verdict);
-        }
-        Err(SampleError::Failed(error)) => {
-            return Err(error).with_context(|| format!("look at '{}'", verdict.file));
-        }
-    };
-    match gallery.enroll(&verdict.name, &[sample]) {
-        Ok(enrolled) => {
-            let new = enrolled.added > 0;
-            verdict.verdict = if new { Outcome::Enrolled } else { Outcome::Duplicate };
-            verdict.person_id = Some(enrolled.person_id);
-        }
-        Err(error @ GalleryError::Name { .. }) if !one_name => {
-            verdict.reason = Some("refused-name");
-            verdict.detail = Some(error.to_string());
-        }
-        Err(error) => return Err(error.into()),
-    }
-    Ok(verdict)
-}
-
 impl Verdict {
+    /// A refused name ends the command if it was given for all pictures, and costs the pictures of
+    /// its folder otherwise.
+    fn of(enrolment: Enrolment, one_name: bool) -> anyhow::Result<Self> {
+        let Enrolment { source: file, name, result, .. } = enrolment;
+        let rejected = |reason, detail| Verdict {
+            file: file.clone(),
+            name: name.clone(),
+            verdict: Outcome::Rejected,
+            reason: Some(reason),
+            detail: Some(detail),
+            person_id: None,
+        };
+        Ok(match result {
+            Ok(enrolled) => {
+                let new = enrolled.added > 0;
+                let verdict = if new { Outcome::Enrolled } else { Outcome::Duplicate };
+                let person_id = Some(enrolled.person_id);
+                Verdict { file, name, verdict, reason: None, detail: None, person_id }
+            }
+            Err(EnrollError::Rejected(rejection)) => {
+                rejected(rejection.reason(), output::with_causes(&rejection))
+            }
+            Err(EnrollError::Gallery(error @ GalleryError::Name { .. })) if !one_name => {
+                rejected("refused-name", error.to_string())
+            }
+            Err(EnrollError::Gallery(error)) => return Err(error.into()),
+            Err(error) => return Err(error).with_context(|| format!("look at '{file}'")),
+        })
+    }
+
     fn print(&self, as_json: bool) -> anyhow::Result<()> {
         if as_json {
             return output::json(self);

@@ -5,6 +5,7 @@ mod doctor;
 mod enroll;
 mod enroll_video;
 mod gallery;
+mod gate;
 mod models;
 mod options;
 mod output;

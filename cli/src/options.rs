@@ -76,16 +76,10 @@ impl ModelOptions {
         Ok(model::resolve(name, task)?)
     }
 
-    /// One recognizer for each picture that is worked on at a time, at most `most`, at least one.
-    pub(crate) fn recognizers(&self, most: usize) -> anyhow::Result<Vec<Recognizer>> {
+    /// Detector and embedder, ready to look at pictures.
+    pub(crate) fn recognizer(&self) -> anyhow::Result<Recognizer> {
         let (detector, embedder) = (self.resolve(Task::Detector)?, self.resolve(Task::Embedder)?);
-        let count = match usize::from(self.place.threads) {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
-            threads => threads,
-        };
-        let pools = self.pools();
-        let load = |_| Recognizer::load(&detector, &embedder, &pools).context("load the models");
-        (0..count.min(most).max(1)).map(load).collect()
+        Recognizer::load(&detector, &embedder, &self.pools()).context("load the models")
     }
 }
 

@@ -1,13 +1,11 @@
 //! `facectl recognize`: who is on these pictures.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context;
-use face_core::embed::Embedding;
-use face_core::gallery::{Access, Gallery, Snapshot};
+use face_core::gallery::{Access, Gallery};
 use face_core::identity::Status;
-use face_core::picture::{Picture, PictureError};
-use face_core::recognizer::{PictureFace, RecognizeError, Recognizer, in_order};
+use face_core::recognizer::{FaceIdentity, PredictError, PredictOptions, Prediction};
 use serde::Serialize;
 
 use crate::options::{ModelOptions, similarity};
@@ -76,50 +74,30 @@ struct ErrorRecord {
     error: String,
 }
 
-/// Why a picture has no faces.
-#[derive(Debug, thiserror::Error)]
-enum Failure {
-    #[error(transparent)]
-    Picture(#[from] PictureError),
-    #[error(transparent)]
-    Model(#[from] RecognizeError),
-}
-
-/// What identifies the faces.
-struct Search<'a> {
-    snapshot: &'a Snapshot,
-    threshold: f32,
-    embeddings: bool,
-}
-
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
-    let mut recognizers = arguments.models.recognizers(arguments.pictures.len())?;
-    let gallery = Gallery::open(&arguments.gallery, recognizers[0].fingerprint(), Access::Read)?;
-    let search = Search {
-        snapshot: &gallery.snapshot(),
-        threshold: arguments.threshold.unwrap_or(recognizers[0].embedder().threshold),
+    let mut recognizer = arguments.models.recognizer()?;
+    let gallery = Gallery::open(&arguments.gallery, recognizer.fingerprint(), Access::Read)?;
+    let options = PredictOptions {
+        threshold: arguments.threshold,
         embeddings: arguments.embeddings,
+        ..PredictOptions::default()
     };
     let bar = output::progress(arguments.pictures.len());
     let mut exit = Exit::Success;
-    let pictures = arguments.pictures.iter().cloned().zip(0u64..);
-    let work = |recognizer: &mut Recognizer, (path, frame_id): (PathBuf, u64)| {
-        let faces = look(recognizer, &path, frame_id, &search);
-        (path, faces)
-    };
-    let result = in_order(&mut recognizers, pictures, work, |(path, result)| {
+    let pictures = arguments.pictures.iter().cloned();
+    let result = recognizer.predict_batch(&gallery, pictures, &options, |predicted| {
         bar.inc(1);
-        let file = path.display().to_string();
-        bar.suspend(|| match result {
-            Ok(record) if arguments.json => output::json(&record?),
-            Ok(record) => record?.print(),
-            Err(Failure::Model(error)) => Err(error).with_context(|| format!("look at '{file}'")),
-            Err(Failure::Picture(error)) => {
+        let file = predicted.source;
+        bar.suspend(|| match predicted.result {
+            Ok(found) if arguments.json => output::json(&PictureRecord::of(file, found)),
+            Ok(found) => PictureRecord::of(file, found).print(),
+            Err(PredictError::Unreadable(error)) => {
                 exit = Exit::Negative;
                 output::report(&error);
                 let error = output::with_causes(&error);
                 if arguments.json { output::json(&ErrorRecord { file, error }) } else { Ok(()) }
             }
+            Err(error) => Err(error).with_context(|| format!("look at '{file}'")),
         })
     });
     bar.finish_and_clear();
@@ -127,59 +105,30 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
     Ok(exit)
 }
 
-/// The outer error is the picture's or a model's, the inner one the gallery's.
-fn look(
-    recognizer: &mut Recognizer,
-    path: &Path,
-    frame_id: u64,
-    search: &Search<'_>,
-) -> Result<anyhow::Result<PictureRecord>, Failure> {
-    let picture = Picture::open(path)?;
-    let faces = recognizer.faces(&picture.view())?;
-    let faces: anyhow::Result<Vec<FaceRecord>> = faces.iter().map(|f| search.face(f)).collect();
-    Ok(faces.map(|faces| PictureRecord {
-        file: path.display().to_string(),
-        width: picture.width(),
-        height: picture.height(),
-        frame_id,
-        faces,
-    }))
-}
-
-impl Search<'_> {
-    fn face(&self, face: &PictureFace) -> anyhow::Result<FaceRecord> {
-        let detection = &face.detection;
-        let b = &detection.bbox;
-        let mut record = FaceRecord {
+impl FaceRecord {
+    fn of(face: FaceIdentity) -> Self {
+        let detection = face.detection;
+        let b = detection.bbox;
+        Self {
             bbox: [b.x, b.y, b.w, b.h],
             score: detection.score,
             landmarks: detection.landmarks.map(|l| l.0.map(|p| [p.x, p.y])),
-            status: if face.crop.is_some() { Status::Error } else { Status::Filtered },
-            name: None,
-            person_id: None,
-            similarity: None,
-            embedding: None,
-        };
-        if let Some(embedding) = &face.embedding {
-            self.identify(embedding, &mut record)?;
+            status: face.status,
+            name: face.name.map(|name| name.to_string()),
+            person_id: face.person_id.map(|id| id.to_string()),
+            similarity: face.similarity,
+            embedding: face.embedding.map(|embedding| embedding.as_slice().to_vec()),
         }
-        Ok(record)
-    }
-
-    fn identify(&self, embedding: &Embedding, record: &mut FaceRecord) -> anyhow::Result<()> {
-        let found = self.snapshot.identify(embedding, self.threshold, 0.0, 1)?;
-        record.status = found.status;
-        record.similarity = found.best.as_ref().map(|b| b.similarity);
-        if let (Status::Known, Some(best)) = (found.status, found.best) {
-            record.name = Some(best.name.to_string());
-            record.person_id = Some(best.person_id.to_string());
-        }
-        record.embedding = self.embeddings.then(|| embedding.as_slice().to_vec());
-        Ok(())
     }
 }
 
 impl PictureRecord {
+    fn of(file: String, found: Prediction) -> Self {
+        let Prediction { frame_id, width, height, faces } = found;
+        let faces = faces.into_iter().map(FaceRecord::of).collect();
+        Self { file, width, height, frame_id, faces }
+    }
+
     fn print(&self) -> anyhow::Result<()> {
         let file = printable(&self.file);
         if self.faces.is_empty() {

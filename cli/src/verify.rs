@@ -46,11 +46,7 @@ struct Answer {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
-    let mut recognizer = arguments
-        .models
-        .recognizers(1)?
-        .pop()
-        .context("no recognizer although one was asked for")?;
+    let mut recognizer = arguments.models.recognizer()?;
     let rules = SampleRules { largest: arguments.largest, ..SampleRules::COMPARISON };
     let a = embedding(&mut recognizer, &arguments.a, &rules)?;
     let b = embedding(&mut recognizer, &arguments.b, &rules)?;

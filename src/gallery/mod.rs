@@ -44,6 +44,7 @@ use parking_lot::{Mutex, RwLock};
 
 pub use error::GalleryError;
 pub use name::MAX_NAME_CHARS;
+pub(crate) use name::checked as checked_name;
 pub use roster::{AuditEntry, Forgotten, Merged, Roster, StoredSample};
 pub use search::{Identification, Known, Match, SearchError, SearchRules, Snapshot, VoteRule};
 pub use transfer_error::TransferError;

@@ -9,7 +9,7 @@ pub const MAX_NAME_CHARS: usize = 200;
 ///
 /// Everything that can be shown on one line is a name, in any script. Line breaks and control
 /// characters would break tables, logs and terminals.
-pub(super) fn checked(name: &str) -> Result<&str, GalleryError> {
+pub(crate) fn checked(name: &str) -> Result<&str, GalleryError> {
     let trimmed = name.trim();
     let reason = if trimmed.is_empty() {
         "it is empty"

@@ -321,6 +321,54 @@ impl Snapshot {
         Ok(Identification { status, best, margin, top })
     }
 
+    /// Cosine similarities of an embedding with every sample of the person at `place` of
+    /// [`Snapshot::people`], in the order of their enrolment.
+    ///
+    /// # Errors
+    /// [`SearchError::Dimension`] if the embedding is of another dimension than the gallery.
+    pub fn similarities(
+        &self,
+        embedding: &Embedding,
+        place: usize,
+    ) -> Result<Vec<f32>, SearchError> {
+        if embedding.dim() != self.dim {
+            return Err(SearchError::Dimension { expected: self.dim, got: embedding.dim() });
+        }
+        let own = self.rows().filter(|(owner, _)| *owner == place);
+        Ok(own.map(|(_, row)| rank::dot(embedding.as_slice(), row).clamp(-1.0, 1.0)).collect())
+    }
+
+    /// The best cosine similarity of an embedding with each of [`Snapshot::people`], `None` for
+    /// those without samples. The row at `without` of [`Snapshot::rows`] is left out.
+    ///
+    /// # Errors
+    /// As [`Snapshot::similarities`].
+    pub fn best_by_person(
+        &self,
+        embedding: &Embedding,
+        without: Option<usize>,
+    ) -> Result<Vec<Option<f32>>, SearchError> {
+        if embedding.dim() != self.dim {
+            return Err(SearchError::Dimension { expected: self.dim, got: embedding.dim() });
+        }
+        let mut best = vec![None; self.people.len()];
+        for (i, (owner, row)) in self.rows().enumerate() {
+            if Some(i) != without {
+                let similarity = rank::dot(embedding.as_slice(), row).clamp(-1.0, 1.0);
+                let best = &mut best[owner];
+                *best = Some(best.map_or(similarity, |b: f32| b.max(similarity)));
+            }
+        }
+        Ok(best)
+    }
+
+    /// Every sample, in the order of their enrolment: the place of its person in
+    /// [`Snapshot::people`], and its embedding.
+    pub fn rows(&self) -> impl Iterator<Item = (usize, &[f32])> {
+        let rows = self.matrix.chunks_exact(self.dim);
+        self.owners.iter().map(|owner| *owner as usize).zip(rows)
+    }
+
     fn matches(&self, nearest: &[(u32, f32)]) -> Vec<Match> {
         let as_match = |(person, similarity): &(u32, f32)| {
             let person = &self.people[*person as usize];

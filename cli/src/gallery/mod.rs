@@ -1,10 +1,13 @@
 //! `facectl gallery`: looking after the people of a gallery.
 
+mod audit;
 mod backup;
+mod calibrate;
 mod edit;
 mod forget;
 mod list;
 mod migrate;
+mod plot;
 mod reject;
 mod search;
 mod transfer;
@@ -21,7 +24,8 @@ use crate::output::{self, Exit, printable};
 
 /// List, rename, merge, remove and forget the people of a gallery; back it up, move and migrate it
 ///
-/// People are named by their name or their id. All but search, reject and migrate work without models and
+/// People are named by their name or their id. All but search, reject, audit, calibrate, migrate and
+/// imports from another embedder work without models, and
 /// while pipelines use the gallery, which see the change within their reload-interval.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -42,6 +46,8 @@ enum Action {
     Reject(reject::Arguments),
     SetThreshold(edit::SetThresholdArguments),
     Expire(edit::ExpireArguments),
+    Audit(audit::Arguments),
+    Calibrate(calibrate::Arguments),
     Forget(forget::Arguments),
     Clear(edit::ClearArguments),
     Backup(backup::BackupArguments),
@@ -64,6 +70,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
         Action::Reject(arguments) => reject::run(arguments),
         Action::SetThreshold(arguments) => edit::set_threshold(arguments),
         Action::Expire(arguments) => edit::expire(arguments),
+        Action::Audit(arguments) => audit::run(arguments),
+        Action::Calibrate(arguments) => calibrate::run(arguments),
         Action::Forget(arguments) => forget::run(arguments),
         Action::Clear(arguments) => edit::clear(arguments),
         Action::Backup(arguments) => backup::run_backup(arguments),

@@ -52,11 +52,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
         anyhow::bail!("a person and a picture are needed, or --sample");
     };
     let person = roster.find(who)?;
-    let mut recognizer = arguments
-        .models
-        .recognizers(1)?
-        .pop()
-        .context("no recognizer although one was asked for")?;
+    let mut recognizer = arguments.models.recognizer()?;
     let gallery = Gallery::open(roster.path(), recognizer.fingerprint(), Access::Write)?;
     let picture = Picture::open(path)?;
     let rules = SampleRules { largest: arguments.largest, ..SampleRules::COMPARISON };

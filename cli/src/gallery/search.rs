@@ -80,11 +80,7 @@ impl<'a> MatchRecord<'a> {
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
-    let mut recognizer = arguments
-        .models
-        .recognizers(1)?
-        .pop()
-        .context("no recognizer although one was asked for")?;
+    let mut recognizer = arguments.models.recognizer()?;
     let gallery = Gallery::open_limited(
         &arguments.common.gallery,
         recognizer.fingerprint(),

@@ -1,0 +1,3 @@
+//! What a face is like, beside who it is.
+
+pub mod pose;
