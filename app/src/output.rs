@@ -11,7 +11,7 @@ use crate::error::AnalyzeError;
 
 /// A file under way to `target`. Dropped without [`PendingFile::commit`], it leaves nothing.
 #[derive(Debug)]
-pub(crate) struct PendingFile {
+pub struct PendingFile {
     target: PathBuf,
     sink: Sink,
 }
@@ -24,8 +24,11 @@ enum Sink {
 }
 
 impl PendingFile {
-    /// Starts a file that will be called `target`.
-    pub(crate) fn create(target: &Path) -> Result<Self, AnalyzeError> {
+    /// Starts a file that will be called `target`. Pipes and devices are written directly.
+    ///
+    /// # Errors
+    /// If nothing can be written there.
+    pub fn create(target: &Path) -> Result<Self, AnalyzeError> {
         let target = final_path(target)?;
         let special = std::fs::metadata(&target).is_ok_and(|m| !m.is_file());
         let sink = if special {
@@ -37,7 +40,8 @@ impl PendingFile {
         Ok(Self { target, sink })
     }
 
-    pub(crate) fn writer(&mut self) -> &mut dyn Write {
+    /// What the content is written to.
+    pub fn writer(&mut self) -> &mut dyn Write {
         match &mut self.sink {
             Sink::Beside(file) => file,
             Sink::Direct(file) => file,
@@ -45,7 +49,10 @@ impl PendingFile {
     }
 
     /// Writes `line` and a line end.
-    pub(crate) fn write_line(&mut self, line: &[u8]) -> Result<(), AnalyzeError> {
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn write_line(&mut self, line: &[u8]) -> Result<(), AnalyzeError> {
         let writer = self.writer();
         let written = writer.write_all(line).and_then(|()| writer.write_all(b"\n"));
         written.map_err(|e| AnalyzeError::write(&self.target, e))
@@ -75,8 +82,11 @@ impl PendingFile {
         Ok(())
     }
 
-    /// Makes the file appear under its name.
-    pub(crate) fn commit(self) -> Result<(), AnalyzeError> {
+    /// Makes the file appear under its name, in place of any other.
+    ///
+    /// # Errors
+    /// If it cannot be written to its end or take its name.
+    pub fn commit(self) -> Result<(), AnalyzeError> {
         let fail = |e| AnalyzeError::write(&self.target, e);
         match self.sink {
             Sink::Beside(file) => {

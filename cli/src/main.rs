@@ -10,6 +10,7 @@ mod models;
 mod options;
 mod output;
 mod recognize;
+mod track;
 mod verify;
 
 use std::process::ExitCode;
@@ -31,6 +32,7 @@ enum Command {
     Verify(verify::Arguments),
     Analyze(analyze::Arguments),
     Gallery(gallery::Arguments),
+    Track(track::Arguments),
     Doctor(doctor::Arguments),
     Models(models::Args),
 }
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
         Command::Verify(arguments) => verify::run(&arguments).map(ExitCode::from),
         Command::Analyze(arguments) => analyze::run(&arguments).map(ExitCode::from),
         Command::Gallery(arguments) => gallery::run(&arguments).map(ExitCode::from),
+        Command::Track(arguments) => track::run(&arguments).map(ExitCode::from),
         Command::Doctor(arguments) => doctor::run(&arguments).map(ExitCode::from),
         Command::Models(arguments) => models::run(arguments),
     };

@@ -398,6 +398,133 @@ fn a_buffer_held_elsewhere_is_not_changed_and_its_memory_is_shared() {
     assert_eq!(address(&held), address(&out));
 }
 
+/// A picture of one shade of grey, in the caps of the bench, with a face.
+fn shade(luma: u8) -> gst::Buffer {
+    let mut data = vec![luma; 640 * 480];
+    data.extend(vec![128; 640 * 480 / 2]);
+    let mut buffer = gst::Buffer::from_mut_slice(data);
+    face(0.3).write(buffer.get_mut().unwrap());
+    buffer
+}
+
+/// Pushes 25 frames, the scene changing with the twelfth; the ids of the tracks on them.
+fn two_scenes(bench: &mut Bench, picture: impl Fn(u8) -> gst::Buffer) -> Vec<u64> {
+    (0..25)
+        .map(|n| {
+            let mut buffer = picture(if n < 12 { 40 } else { 200 });
+            let time = gst::ClockTime::from_mseconds(n * FRAME_MS);
+            buffer.get_mut().unwrap().set_pts(time);
+            let out = FrameFaces::read(&bench.push_buffer(buffer)).unwrap().unwrap();
+            only(&out).track_id
+        })
+        .collect()
+}
+
+/// The `face-scene-cut` messages since the last call: running time in ms, and score.
+fn scene_cuts(bench: &Bench) -> Vec<(u64, f64)> {
+    let messages = std::iter::from_fn(|| bench.bus.pop_filtered(&[gst::MessageType::Element]));
+    messages
+        .filter_map(|m| m.structure().map(|s| s.to_owned()))
+        .filter(|s| s.name() == "face-scene-cut")
+        .map(|s| (s.get::<u64>("running-time").unwrap() / 1_000_000, s.get("score").unwrap()))
+        .collect()
+}
+
+#[test]
+fn t21_a_scene_cut_ends_all_tracks_and_is_told_once() {
+    let mut bench = Bench::with(&[("scene-cut", "true")]);
+    let ids = two_scenes(&mut bench, shade);
+    assert_eq!(ids, [[1; 12].as_slice(), &[2; 13]].concat());
+    assert_eq!((bench.stat("scene-cuts"), bench.stat("ended-tracks")), (1, 1));
+    let cuts = scene_cuts(&bench);
+    // A third of the step from 40 to 200, in full range.
+    let expected = 160.0 * 255.0 / 219.0 / 3.0;
+    assert!(matches!(cuts[..], [(480, score)] if (score - expected).abs() < 0.1), "{cuts:?}");
+}
+
+#[test]
+fn t21_scene_cuts_are_off_by_default_and_switched_while_playing() {
+    let mut bench = Bench::new();
+    assert_eq!(two_scenes(&mut bench, shade), [1; 25]);
+    let element = bench.harness.element().unwrap();
+    element.set_property("scene-cut", true);
+    element.set_property("scene-cut-score", 70.0f32);
+    let again = |bench: &mut Bench| {
+        bench.harness.push_event(gst::event::StreamStart::new("again"));
+        let caps = "video/x-raw,format=I420,width=640,height=480,framerate=25/1";
+        bench.harness.set_src_caps_str(caps);
+        let segment = gst::FormattedSegment::<gst::ClockTime>::new();
+        bench.harness.push_event(gst::event::Segment::new(&segment));
+        two_scenes(bench, shade)
+    };
+    assert_eq!(again(&mut bench), [2; 25], "not that different");
+    element.set_property("scene-cut-score", 60.0f32);
+    assert_eq!(again(&mut bench)[11..13], [3, 4]);
+    element.set_property("scene-cut", false);
+    assert_eq!(again(&mut bench), [5; 25]);
+    assert!(bench.warnings().is_empty());
+}
+
+#[test]
+fn scene_cuts_are_found_on_frames_without_a_look_or_metadata() {
+    let mut bench = Bench::with(&[("scene-cut", "true")]);
+    for n in 0..25u64 {
+        let luma = if n < 13 { 40 } else { 200 };
+        let mut buffer = shade(luma);
+        let b = buffer.get_mut().unwrap();
+        b.set_pts(gst::ClockTime::from_mseconds(n * FRAME_MS));
+        if n % 4 != 0 {
+            let mut custom = gst::meta::CustomMeta::from_mut_buffer(b, META_NAME).unwrap();
+            custom.mut_structure().set("looked", false);
+            custom.mut_structure().remove_field("faces");
+        }
+        bench.push_buffer(buffer);
+    }
+    assert_eq!(scene_cuts(&bench).iter().map(|c| c.0).collect::<Vec<_>>(), [13 * FRAME_MS]);
+    for n in 25..50 {
+        let mut buffer = shade(if n < 40 { 200 } else { 40 });
+        let b = buffer.get_mut().unwrap();
+        b.set_pts(gst::ClockTime::from_mseconds(n * FRAME_MS));
+        gst::meta::CustomMeta::from_mut_buffer(b, META_NAME).unwrap().remove().unwrap();
+        bench.push_buffer(buffer);
+    }
+    assert_eq!(scene_cuts(&bench).iter().map(|c| c.0).collect::<Vec<_>>(), [40 * FRAME_MS]);
+}
+
+#[test]
+fn scene_cuts_read_the_picture_and_copy_nothing() {
+    let mut bench = Bench::with(&[("scene-cut", "true")]);
+    let held = shade(40);
+    let out = bench.push_buffer(held.clone());
+    let address = |b: &gst::Buffer| b.peek_memory(0).map_readable().unwrap().as_ptr();
+    assert_eq!(address(&held), address(&out));
+}
+
+#[test]
+fn pictures_that_cannot_be_looked_at_pass_with_one_warning() {
+    let mut bench = Bench::with(&[("scene-cut", "true")]);
+    bench.harness.set_src_caps_str("video/x-raw,format=YUY2,width=640,height=480,framerate=25/1");
+    let packed = |luma: u8| {
+        let mut buffer = gst::Buffer::from_mut_slice([luma, 128].repeat(640 * 480));
+        face(0.3).write(buffer.get_mut().unwrap());
+        buffer
+    };
+    assert_eq!(two_scenes(&mut bench, packed), [1; 25]);
+    let warnings = bench.warnings();
+    assert_eq!(warnings.len(), 1);
+    let text = warnings[0].message();
+    assert!(text.contains("YUY2") && text.contains("videoconvert"), "{text}");
+    // Buffers shorter than their caps say.
+    let empty = |_| {
+        let mut buffer = gst::Buffer::new();
+        face(0.3).write(buffer.get_mut().unwrap());
+        buffer
+    };
+    bench.harness.set_src_caps_str("video/x-raw,format=I420,width=640,height=480,framerate=25/1");
+    assert_eq!(two_scenes(&mut bench, empty).len(), 25);
+    assert_eq!(bench.warnings().len(), 1);
+}
+
 #[test]
 fn what_downstream_accepts_is_offered_upstream() {
     let mut bench = Bench::new();

@@ -1,6 +1,5 @@
 //! The action signals of facerecognize on samples, on faces whose identity is a colour.
 
-#[allow(dead_code, reason = "the tests of the elements share it")]
 mod common;
 
 use common::people::{BLUE, CAPS, GREEN, RED, enroll, frame, frame_with};

@@ -96,7 +96,7 @@ impl TrackerConfig {
     }
 }
 
-fn in_range(
+pub(super) fn in_range(
     name: &'static str,
     value: f64,
     least: f64,

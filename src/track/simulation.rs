@@ -28,7 +28,7 @@ impl Random {
     }
 
     /// −1..1, bell-shaped, standard deviation 1/3.
-    fn bell(&mut self) -> f32 {
+    pub(crate) fn bell(&mut self) -> f32 {
         (self.unit() + self.unit() + self.unit()) * 2.0 / 3.0 - 1.0
     }
 }
@@ -99,6 +99,8 @@ impl Person {
 pub(crate) trait Follows {
     fn look(&mut self, time_ns: u64, observations: &[Observation]) -> Vec<Option<(u64, bool)>>;
     fn skip(&mut self, time_ns: u64);
+    /// Ids and boxes that are shown for the last frame: no unconfirmed ones.
+    fn shown(&self) -> Vec<(u64, BBox)>;
 }
 
 impl Follows for Tracker {
@@ -116,6 +118,11 @@ impl Follows for Tracker {
     fn skip(&mut self, time_ns: u64) {
         self.predict(time_ns);
     }
+
+    fn shown(&self) -> Vec<(u64, BBox)> {
+        let confirmed = self.boxes().iter().filter(|b| b.state != super::TrackState::Tentative);
+        confirmed.map(|b| (b.track_id, b.bbox)).collect()
+    }
 }
 
 /// The baseline: the pair of greatest IoU with the last box first, ids kept for as long as the
@@ -124,11 +131,13 @@ impl Follows for Tracker {
 pub(crate) struct GreedyIou {
     tracks: Vec<(u64, BBox, u64)>,
     ids: u64,
+    now: u64,
 }
 
 impl Follows for GreedyIou {
     fn look(&mut self, time_ns: u64, observations: &[Observation]) -> Vec<Option<(u64, bool)>> {
         let config = TrackerConfig::default();
+        self.now = time_ns;
         self.tracks.retain(|t| time_ns - t.2 <= config.max_lost_ns);
         let mut pairs = Vec::new();
         for (i, track) in self.tracks.iter().enumerate() {
@@ -160,6 +169,10 @@ impl Follows for GreedyIou {
     }
 
     fn skip(&mut self, _time_ns: u64) {}
+
+    fn shown(&self) -> Vec<(u64, BBox)> {
+        self.tracks.iter().filter(|t| t.2 == self.now).map(|t| (t.0, t.1)).collect()
+    }
 }
 
 impl World {

@@ -252,6 +252,11 @@ impl Tracker {
         &self.boxes
     }
 
+    /// Is any track left, seen or lost?
+    pub fn has_tracks(&self) -> bool {
+        !self.tracks.is_empty()
+    }
+
     /// The tracks that ended in the last call of `update`, `predict` or `reset`.
     pub fn ended(&self) -> &[EndedTrack] {
         &self.ended
@@ -320,7 +325,9 @@ impl Tracker {
     fn associate(&mut self, pass: Pass, time_ns: u64, observations: &[Observation]) {
         let columns = if pass == Pass::Low { &mut self.low } else { &mut self.high };
         self.rows.clear();
-        self.rows.extend((0..self.tracks.len()).filter(|&i| takes_part(&self.tracks[i], pass)));
+        let picture = self.picture;
+        let takes = |t: &Track| takes_part(t, pass) && !has_left(t, picture);
+        self.rows.extend((0..self.tracks.len()).filter(|&i| takes(&self.tracks[i])));
         if columns.is_empty() || self.rows.is_empty() {
             return;
         }
@@ -482,6 +489,16 @@ fn takes_part(track: &Track, pass: Pass) -> bool {
             Pass::Tentative => track.state == TrackState::Tentative,
             Pass::Distance => true,
         }
+}
+
+/// Was the track lost, and did it then go on out of the picture? Who comes in there next is somebody
+/// else, or is known again by the face.
+fn has_left(track: &Track, picture: Option<(f32, f32)>) -> bool {
+    let center = track.predicted.center();
+    track.state == TrackState::Lost
+        && picture.is_some_and(|(width, height)| {
+            !(0.0..=width).contains(&center.x) || !(0.0..=height).contains(&center.y)
+        })
 }
 
 /// The cost of giving an observation to a track, or `None` if it cannot be.

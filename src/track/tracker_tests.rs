@@ -192,6 +192,26 @@ fn predicted_box_that_leaves_the_picture_is_cut_and_then_not_reported() {
 }
 
 #[test]
+fn track_that_left_the_picture_takes_nobody_who_comes_in() {
+    let id_of_the_next = |size: Option<(f32, f32)>| {
+        let mut t = tracker();
+        if let Some((width, height)) = size {
+            t.set_picture_size(width, height);
+        }
+        for i in 0..12 {
+            t.update(i * FRAME, &[face(200.0 + 10.0 * i as f32, 100.0)]);
+        }
+        t.update(13 * FRAME, &[]);
+        t.update(14 * FRAME, &[face(318.0, 102.0)]);
+        assert!(t.ended().is_empty());
+        id_of(&t, 0)
+    };
+    assert_eq!(id_of_the_next(Some((320.0, 240.0))), Some(2), "gone on the right");
+    assert_eq!(id_of_the_next(Some((640.0, 240.0))), Some(1));
+    assert_eq!(id_of_the_next(None), Some(1), "nobody knows where the picture ends");
+}
+
+#[test]
 fn ids_survive_interval_four() {
     // 12 frames a second, every fourth one looked at; a face of 24 px at three sizes a second.
     let mut t = tracker();

@@ -89,6 +89,8 @@ impl Scene {
         let bin = scene.path().join("bin");
         fs::create_dir(&bin).unwrap();
         symlink(env!("CARGO_BIN_EXE_facectl"), bin.join("facectl")).unwrap();
+        let detections = "1,-1,10,10,40,50,0.9\n2,-1,12,10,40,50,0.9\n";
+        fs::write(scene.path().join("det.txt"), detections).unwrap();
         match shared_media() {
             Some(media) => scene.link_media(&media),
             None => scene.generate_clip(),

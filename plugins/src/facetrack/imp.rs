@@ -1,6 +1,6 @@
 use std::sync::LazyLock;
 
-use face_core::track::{EndedTrack, TrackerConfig};
+use face_core::track::{EndedTrack, SceneCutConfig, TrackerConfig, TrackerConfigError};
 use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
@@ -9,6 +9,7 @@ use gst_base::subclass::prelude::*;
 use parking_lot::Mutex;
 
 use super::stream::{Stamp, Stream};
+use crate::frame::{self, ViewError};
 use crate::meta::{self, FrameFaces, Mapping, MetaError};
 use crate::upstream_check::{self, UpstreamCheck};
 
@@ -16,14 +17,22 @@ static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new("facetrack", gst::DebugColorFlags::empty(), Some("Face tracker"))
 });
 
-/// One hour, the most that the tracker takes.
-const LONGEST_NS: u64 = 3_600_000_000_000;
-
 #[derive(Debug, Default)]
 struct Settings {
     config: TrackerConfig,
+    scene_cut: bool,
+    cuts: SceneCutConfig,
     /// Set by a property, until the streaming thread has taken it.
     changed: bool,
+}
+
+impl Settings {
+    fn apply(&self, stream: &mut Stream) -> Result<(), TrackerConfigError> {
+        // All of them or none.
+        self.cuts.validate()?;
+        stream.set_config(self.config.clone())?;
+        stream.set_scene_cut(self.scene_cut.then(|| self.cuts.clone()))
+    }
 }
 
 #[derive(Debug, Default)]
@@ -34,6 +43,8 @@ struct State {
     upstream: UpstreamCheck,
     logged_malformed: bool,
     logged_borders: bool,
+    /// Since the last caps.
+    logged_unreadable: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -43,15 +54,24 @@ struct Stats {
     malformed: u64,
     live: u64,
     ended: u64,
+    cuts: u64,
 }
 
 /// What a buffer gave to report once the state is unlocked.
 #[derive(Default)]
 struct Report {
     ended: Vec<EndedTrack>,
+    cut: Option<Cut>,
+    unreadable: Option<ViewError>,
     no_upstream: bool,
     malformed: Option<MetaError>,
     borders: bool,
+}
+
+/// A new scene.
+struct Cut {
+    running_ns: u64,
+    score: f32,
 }
 
 /// Lock order: settings, state, stats. Nothing is posted under a lock.
@@ -72,13 +92,13 @@ impl ObjectSubclass for FaceTrack {
 
 impl ObjectImpl for FaceTrack {
     fn properties() -> &'static [glib::ParamSpec] {
-        static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(properties);
+        static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(super::properties::all);
         PROPERTIES.as_ref()
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
         let mut settings = self.settings.lock();
-        let config = &mut settings.config;
+        let Settings { config, cuts, .. } = &mut *settings;
         // GObject has checked type and range.
         match pspec.name() {
             "high-threshold" => assign(&mut config.high_threshold, value),
@@ -87,6 +107,10 @@ impl ObjectImpl for FaceTrack {
             "confirm-hits" => assign(&mut config.confirm_hits, value),
             "max-lost-time" => assign(&mut config.max_lost_ns, value),
             "max-predicted-time" => assign(&mut config.max_predicted_ns, value),
+            "scene-cut-score" => assign(&mut cuts.score, value),
+            "scene-cut-ratio" => assign(&mut cuts.ratio, value),
+            "scene-cut-gap" => assign(&mut cuts.gap_ns, value),
+            "scene-cut" => assign(&mut settings.scene_cut, value),
             _ => return,
         }
         settings.changed = true;
@@ -99,7 +123,7 @@ impl ObjectImpl for FaceTrack {
             return self.stats().to_value();
         }
         let settings = self.settings.lock();
-        let config = &settings.config;
+        let Settings { config, cuts, .. } = &*settings;
         match pspec.name() {
             "high-threshold" => config.high_threshold.to_value(),
             "low-threshold" => config.low_threshold.to_value(),
@@ -107,6 +131,10 @@ impl ObjectImpl for FaceTrack {
             "confirm-hits" => config.confirm_hits.to_value(),
             "max-lost-time" => config.max_lost_ns.to_value(),
             "max-predicted-time" => config.max_predicted_ns.to_value(),
+            "scene-cut" => settings.scene_cut.to_value(),
+            "scene-cut-score" => cuts.score.to_value(),
+            "scene-cut-ratio" => cuts.ratio.to_value(),
+            "scene-cut-gap" => cuts.gap_ns.to_value(),
             _ => pspec.default_value().clone(),
         }
     }
@@ -116,83 +144,6 @@ fn assign<T: for<'a> glib::value::FromValue<'a>>(target: &mut T, value: &glib::V
     if let Ok(value) = value.get() {
         *target = value;
     }
-}
-
-fn properties() -> Vec<glib::ParamSpec> {
-    let default = TrackerConfig::default();
-    let score = |name: &'static str, nick: &'static str, blurb: &'static str, value: f32| {
-        glib::ParamSpecFloat::builder(name)
-            .nick(nick)
-            .blurb(blurb)
-            .minimum(0.0)
-            .maximum(1.0)
-            .default_value(value)
-            .mutable_playing()
-            .build()
-    };
-    let time = |name: &'static str, nick: &'static str, blurb: &'static str, least, value| {
-        glib::ParamSpecUInt64::builder(name)
-            .nick(nick)
-            .blurb(blurb)
-            .minimum(least)
-            .maximum(LONGEST_NS)
-            .default_value(value)
-            .mutable_playing()
-            .build()
-    };
-    vec![
-        score(
-            "high-threshold",
-            "High threshold",
-            "Faces of at least this detection score (0 to 1) are matched with every track.",
-            default.high_threshold,
-        ),
-        score(
-            "low-threshold",
-            "Low threshold",
-            "Faces of at least this score (0 to 1), but below high-threshold, only continue \
-             confirmed tracks; lower ones are ignored. At most high-threshold.",
-            default.low_threshold,
-        ),
-        score(
-            "new-threshold",
-            "New threshold",
-            "A face that belongs to no track opens one from this score (0 to 1) on. At least \
-             high-threshold.",
-            default.new_threshold,
-        ),
-        glib::ParamSpecUInt::builder("confirm-hits")
-            .nick("Confirm hits")
-            .blurb("Looked-at frames in a row with the face before its track is confirmed")
-            .minimum(1)
-            .default_value(default.confirm_hits)
-            .mutable_playing()
-            .build(),
-        time(
-            "max-lost-time",
-            "Max lost time",
-            "A track not seen for longer than this, in nanoseconds, ends. Until then its face \
-             can come back under the same id.",
-            1,
-            default.max_lost_ns,
-        ),
-        time(
-            "max-predicted-time",
-            "Max predicted time",
-            "A track gives predicted boxes for this long after it was last seen, in nanoseconds. \
-             0: never.",
-            0,
-            default.max_predicted_ns,
-        ),
-        glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
-            .nick("Statistics")
-            .blurb(
-                "Counts since start: buffers, without-meta, malformed, ended-tracks; and \
-                 live-tracks now (uint64 each)",
-            )
-            .read_only()
-            .build(),
-    ]
 }
 
 impl GstObjectImpl for FaceTrack {}
@@ -236,11 +187,10 @@ impl BaseTransformImpl for FaceTrack {
     fn start(&self) -> Result<(), gst::ErrorMessage> {
         let mut settings = self.settings.lock();
         let mut state = self.state.lock();
-        let built = match state.stream.take() {
-            Some(mut stream) => stream.set_config(settings.config.clone()).map(|()| stream),
-            None => Stream::new(settings.config.clone()),
-        };
-        let stream = built.map_err(|error| {
+        let old = state.stream.take();
+        let built = old.map_or_else(|| Stream::new(settings.config.clone()), Ok);
+        let applied = built.and_then(|mut stream| settings.apply(&mut stream).map(|()| stream));
+        let stream = applied.map_err(|error| {
             gst::error_msg!(gst::ResourceError::Settings, ("start facetrack: {error}"))
         })?;
         *state = State { stream: Some(stream), ..Default::default() };
@@ -259,7 +209,8 @@ impl BaseTransformImpl for FaceTrack {
         let info = gst_video::VideoInfo::from_caps(incaps)
             .map_err(|_| gst::loggable_error!(CAT, "caps {incaps} describe no picture"))?;
         // Coordinates are fractions: tracks go on.
-        self.state.lock().info = Some(info);
+        let mut state = self.state.lock();
+        (state.info, state.logged_unreadable) = (Some(info), false);
         Ok(())
     }
 
@@ -332,6 +283,20 @@ impl State {
         let mut report = Report::default();
         let (time_ns, jumped) = stream.advance(stamp);
         report.ended = jumped;
+        if stream.wants_pixels() {
+            match look(stream, time_ns, buffer, info) {
+                Ok(None) => (),
+                Ok(Some((score, ended))) => {
+                    report.cut = Some(Cut { running_ns: time_ns, score });
+                    report.ended.extend(ended);
+                }
+                Err(error) if !self.logged_unreadable => {
+                    self.logged_unreadable = true;
+                    report.unreadable = Some(error);
+                }
+                Err(_) => (),
+            }
+        }
         let updated = meta::update(buffer, |faces| {
             report.ended.extend(stream.follow(time_ns, faces));
             (Mapping::new(faces, info), faces.clone())
@@ -348,6 +313,18 @@ impl State {
         }
         Some(report)
     }
+}
+
+/// Shows the picture of a buffer to the stream: score and ended tracks if a new scene begins.
+fn look(
+    stream: &mut Stream,
+    time_ns: u64,
+    buffer: &gst::BufferRef,
+    info: &gst_video::VideoInfo,
+) -> Result<Option<(f32, Vec<EndedTrack>)>, ViewError> {
+    let frame = gst_video::VideoFrameRef::from_buffer_ref_readable(buffer, info)
+        .map_err(|_| ViewError::Plane(0))?;
+    Ok(stream.look(time_ns, &frame::view(&frame)?))
 }
 
 impl FaceTrack {
@@ -369,7 +346,7 @@ impl FaceTrack {
                 return;
             }
             let mut state = self.state.lock();
-            state.stream.as_mut().and_then(|s| s.set_config(settings.config.clone()).err())
+            state.stream.as_mut().and_then(|stream| settings.apply(stream).err())
         };
         if let Some(error) = refused {
             gst::element_imp_warning!(
@@ -396,10 +373,26 @@ impl FaceTrack {
         stats.without_meta += u64::from(!has_meta);
         stats.malformed += u64::from(report.malformed.is_some());
         stats.ended += report.ended.len() as u64;
+        stats.cuts += u64::from(report.cut.is_some());
         stats.live = live;
     }
 
     fn post(&self, report: Report) {
+        if let Some(cut) = &report.cut {
+            let structure = gst::Structure::builder("face-scene-cut")
+                .field("running-time", cut.running_ns)
+                .field("score", f64::from(cut.score))
+                .build();
+            gst::debug!(CAT, imp = self, "{structure}");
+            self.post_element(structure);
+        }
+        if let Some(error) = &report.unreadable {
+            gst::element_imp_warning!(
+                self,
+                gst::StreamError::Format,
+                ("scene-cut finds no scene cuts in pictures of these caps: {error}; put a videoconvert before facetrack")
+            );
+        }
         self.post_ended(&report.ended);
         if report.no_upstream {
             gst::element_imp_warning!(
@@ -432,10 +425,14 @@ impl FaceTrack {
                 .field("last-seen", track.last_seen_ns)
                 .field("observations", track.hits)
                 .build();
-            let message = gst::message::Element::builder(summary).src(&*self.obj()).build();
-            // Without a bus there is nobody to tell.
-            let _ = self.obj().post_message(message);
+            self.post_element(summary);
         }
+    }
+
+    fn post_element(&self, structure: gst::Structure) {
+        let message = gst::message::Element::builder(structure).src(&*self.obj()).build();
+        // Without a bus there is nobody to tell.
+        let _ = self.obj().post_message(message);
     }
 
     fn stats(&self) -> gst::Structure {
@@ -446,6 +443,7 @@ impl FaceTrack {
             .field("malformed", stats.malformed)
             .field("live-tracks", stats.live)
             .field("ended-tracks", stats.ended)
+            .field("scene-cuts", stats.cuts)
             .build()
     }
 }

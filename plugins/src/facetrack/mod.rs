@@ -7,7 +7,9 @@
 //! message `face-track` has the fields `track-id` (uint64), `first-seen` and `last-seen`
 //! (uint64, ns of running time) and `observations` (uint64).
 //!
-//! No pixel is touched, so every raw format in system memory passes. A flush, a new stream, and a
+//! No pixel is changed, so every raw format in system memory passes. With `scene-cut=true` every
+//! picture is looked at: where another scene begins all tracks end, and an element message
+//! `face-scene-cut` has the fields `running-time` (uint64, ns) and `score` (double). A flush, a new stream, and a
 //! discontinuity with a jump in time end all tracks; a caps change does not.
 //!
 //! ```text
@@ -15,6 +17,7 @@
 //! ```
 
 mod imp;
+mod properties;
 mod stream;
 
 use gst::prelude::*;

@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 
+use face_core::frame::FrameView;
 use face_core::geometry::BBox;
 use face_core::identity::Status;
 use face_core::track::{
-    EndedTrack, Observation, TrackBox, TrackState as State, Tracker, TrackerConfig,
-    TrackerConfigError,
+    EndedTrack, Observation, SceneCutConfig, SceneCutDetector, TrackBox, TrackState as State,
+    Tracker, TrackerConfig, TrackerConfigError,
 };
 
 use crate::meta::{Face, FrameFaces, TrackState};
@@ -29,6 +30,8 @@ pub(super) struct Stamp {
 #[derive(Debug)]
 pub(super) struct Stream {
     tracker: Tracker,
+    /// `None` unless scene cuts are asked for.
+    cuts: Option<SceneCutDetector>,
     last_ns: Option<u64>,
     last_step_ns: u64,
     /// Score of the last observation of every live track.
@@ -41,6 +44,7 @@ impl Stream {
     pub(super) fn new(config: TrackerConfig) -> Result<Self, TrackerConfigError> {
         Ok(Self {
             tracker: Tracker::new(config)?,
+            cuts: None,
             last_ns: None,
             last_step_ns: FALLBACK_STEP_NS,
             scores: HashMap::new(),
@@ -52,6 +56,34 @@ impl Stream {
         self.tracker.set_config(config)
     }
 
+    /// Looks for scene cuts with these settings, or no longer (`None`).
+    pub(super) fn set_scene_cut(
+        &mut self,
+        config: Option<SceneCutConfig>,
+    ) -> Result<(), TrackerConfigError> {
+        match (config, &mut self.cuts) {
+            (Some(config), Some(cuts)) => cuts.set_config(config)?,
+            (Some(config), cuts) => *cuts = Some(SceneCutDetector::new(config)?),
+            (None, cuts) => *cuts = None,
+        }
+        Ok(())
+    }
+
+    pub(super) fn wants_pixels(&self) -> bool {
+        self.cuts.is_some()
+    }
+
+    /// Takes the picture of a frame of `time_ns`. If a new scene begins with it all tracks end;
+    /// returns its score and those tracks.
+    pub(super) fn look(
+        &mut self,
+        time_ns: u64,
+        picture: &FrameView<'_>,
+    ) -> Option<(f32, Vec<EndedTrack>)> {
+        let score = self.cuts.as_mut()?.look(time_ns, picture)?;
+        Some((score, self.end_all()))
+    }
+
     /// Tracks that were not yet ended.
     pub(super) fn live_tracks(&self) -> usize {
         self.scores.len()
@@ -59,8 +91,16 @@ impl Stream {
 
     /// Ends all tracks and forgets the time. Returns the tracks that ended.
     pub(super) fn reset(&mut self) -> Vec<EndedTrack> {
-        self.tracker.reset();
         self.last_ns = None;
+        if let Some(cuts) = &mut self.cuts {
+            cuts.reset();
+        }
+        self.end_all()
+    }
+
+    /// Ends all tracks; the next meta lists them.
+    fn end_all(&mut self) -> Vec<EndedTrack> {
+        self.tracker.reset();
         self.scores.clear();
         let ended = self.tracker.ended().to_vec();
         self.ended_between.extend(ended.iter().map(|t| t.track_id));
@@ -178,6 +218,8 @@ fn square_size(faces: &FrameFaces) -> (f32, f32) {
 
 #[cfg(test)]
 mod tests {
+    use face_core::frame::PixelFormat;
+
     use super::*;
 
     const MS: u64 = 1_000_000;
@@ -248,6 +290,31 @@ mod tests {
         let mut second = Stream::new(TrackerConfig::default()).unwrap();
         second.follow(0, &mut missed);
         assert!(missed.faces.is_empty());
+    }
+
+    #[test]
+    fn a_scene_cut_ends_tracks_and_time_goes_on() {
+        let mut stream = Stream::new(TrackerConfig::default()).unwrap();
+        let dark = [20; 64 * 64 * 3];
+        let picture = |data| FrameView::packed(PixelFormat::Rgb, 64, 64, data).unwrap();
+        assert!(stream.look(0, &picture(&dark)).is_none(), "off");
+        stream.set_scene_cut(Some(SceneCutConfig::default())).unwrap();
+        for n in 0..6 {
+            assert_eq!(stream.advance(stamp(Some(40 * n), false)).0, 40 * n * MS);
+            assert!(stream.look(40 * n * MS, &picture(&dark)).is_none());
+            stream.follow(40 * n * MS, &mut frame(Some(0.4)));
+        }
+        // Settings that change while it plays do not make it forget.
+        stream.set_scene_cut(Some(SceneCutConfig { ratio: 2.0, ..Default::default() })).unwrap();
+        assert_eq!(stream.advance(stamp(None, false)).0, 240 * MS);
+        let light = [220; 64 * 64 * 3];
+        let (score, ended) = stream.look(240 * MS, &picture(&light)).unwrap();
+        assert!((score - 200.0 / 3.0).abs() < 0.1, "{score}");
+        assert_eq!(ended.iter().map(|t| t.track_id).collect::<Vec<_>>(), [1]);
+        let mut next = frame(Some(0.4));
+        stream.follow(240 * MS, &mut next);
+        assert_eq!((next.ended_tracks.clone(), next.faces[0].track_id), (vec![1], 2));
+        assert_eq!(stream.advance(stamp(None, false)).0, 280 * MS);
     }
 
     #[test]
