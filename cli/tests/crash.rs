@@ -123,7 +123,7 @@ impl Scene<'_> {
     fn back_up(&mut self, longest: Duration) {
         let file = self.setup.path("backup");
         let before = std::fs::read(&file).ok();
-        let arguments = ["gallery", "backup", "--yes", &self.gallery.clone(), &file];
+        let arguments = ["gallery", "backup", "--yes", "-g", &self.gallery.clone(), &file];
         let (_, done) = self.kill(&arguments, longest);
         assert_eq!(self.check(), self.contents);
         let after = std::fs::read(&file).ok();
@@ -137,7 +137,7 @@ impl Scene<'_> {
     fn restore(&mut self, longest: Duration) {
         let file = self.setup.path("earlier");
         let other = self.setup.path("earlier.gallery");
-        let arguments = ["gallery", "restore", "--yes", &file, &self.gallery.clone()];
+        let arguments = ["gallery", "restore", "--yes", &file, "-g", &self.gallery.clone()];
         let (_, done) = self.kill(&arguments, longest);
         let (now, earlier) = (self.check(), contents(&other));
         assert!(now == earlier || (now == self.contents && !done), "half a restore");
@@ -160,6 +160,7 @@ impl Scene<'_> {
             "--embedder",
             &embedder,
             &file,
+            "--gallery",
             &gallery,
         ];
         let (_, done) = self.kill(&arguments, longest);
@@ -195,7 +196,8 @@ impl Scene<'_> {
         let from = self.embedder();
         let to = self.embedders.iter().find(|e| **e != from).unwrap().clone();
         let gallery = self.gallery.clone();
-        let arguments = ["gallery", "migrate", "--threads", "1", "--yes", "--model", &to, &gallery];
+        let arguments =
+            ["gallery", "migrate", "--threads", "1", "--yes", "--model", &to, "-g", &gallery];
         let (_, done) = self.kill(&arguments, longest);
         assert_eq!(self.check(), self.contents);
         assert!(!done || self.embedder() == to);
@@ -228,8 +230,8 @@ fn killed_process_loses_nothing_acknowledged_and_leaves_nothing_half_done() {
     let earlier = tiny::gallery(&setup, "earlier.gallery", &embedders[0], 2);
     let gallery = tiny::gallery(&setup, "gallery", &embedders[0], 1);
     for arguments in [
-        ["gallery", "export", &others, &setup.path("others.jsonl")],
-        ["gallery", "backup", &earlier, &setup.path("earlier")],
+        ["gallery", "export", "-g", &others, &setup.path("others.jsonl")],
+        ["gallery", "backup", "-g", &earlier, &setup.path("earlier")],
     ] {
         let answer = setup.run(&arguments);
         assert_eq!(answer.code, 0, "{answer:?}");

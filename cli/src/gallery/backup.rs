@@ -15,10 +15,10 @@ use crate::output::{self, Exit, counted, printable};
 #[derive(Debug, clap::Args)]
 pub(super) struct BackupArguments {
     /// Gallery file
-    #[arg(value_name = "GALLERY")]
+    #[arg(short, long, value_name = "FILE")]
     gallery: PathBuf,
     /// The backup
-    #[arg(value_name = "FILE")]
+    #[arg(value_name = "BACKUP")]
     file: PathBuf,
     #[command(flatten)]
     consent: Consent,
@@ -34,10 +34,10 @@ pub(super) struct BackupArguments {
 #[derive(Debug, clap::Args)]
 pub(super) struct RestoreArguments {
     /// The backup
-    #[arg(value_name = "FILE")]
+    #[arg(value_name = "BACKUP")]
     file: PathBuf,
     /// Gallery file
-    #[arg(value_name = "GALLERY")]
+    #[arg(short, long, value_name = "FILE")]
     gallery: PathBuf,
     #[command(flatten)]
     consent: Consent,

@@ -24,7 +24,7 @@ use crate::output::{self, Exit, counted, note, printable};
 #[command(group = ArgGroup::new("way").required(true).args(["model", "rollback"]))]
 pub(super) struct Arguments {
     /// Gallery file
-    #[arg(value_name = "GALLERY")]
+    #[arg(short, long, value_name = "FILE")]
     gallery: PathBuf,
     /// The new embedder: a name from the registry, or an ONNX file
     #[arg(long, value_name = "MODEL")]

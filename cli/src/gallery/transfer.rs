@@ -23,10 +23,10 @@ use crate::output::{self, Exit, counted, note, printable};
 #[derive(Debug, clap::Args)]
 pub(super) struct ExportArguments {
     /// Gallery file
-    #[arg(value_name = "GALLERY")]
+    #[arg(short, long, value_name = "FILE")]
     gallery: PathBuf,
     /// The export
-    #[arg(value_name = "FILE")]
+    #[arg(value_name = "EXPORT")]
     file: PathBuf,
     /// Only this person, by id or name; may be given more than once
     #[arg(long, value_name = "PERSON")]
@@ -59,16 +59,16 @@ Exit status: 0 if everything is in the gallery now, 1 if samples were left out f
 if nothing was imported.")]
 pub(super) struct ImportArguments {
     /// The export
-    #[arg(value_name = "FILE")]
+    #[arg(value_name = "EXPORT")]
     file: PathBuf,
     /// Gallery file
-    #[arg(value_name = "GALLERY")]
+    #[arg(short, long, value_name = "FILE")]
     gallery: PathBuf,
     /// What to do with people whom the gallery has already, by id or name
     #[arg(long, value_enum, default_value = "refuse")]
     on_clash: OnClash,
-    /// The gallery's embedder, a name from the registry or an ONNX file; needed if FILE is of
-    /// another one [default: the gallery's model; for a new gallery that of FILE]
+    /// The gallery's embedder, a name from the registry or an ONNX file; needed if EXPORT is of
+    /// another one [default: the gallery's model; for a new gallery that of EXPORT]
     #[arg(long, value_name = "MODEL")]
     embedder: Option<String>,
     /// Print a JSON object: persons, merged, skipped, samples, duplicates, lost
