@@ -1,5 +1,7 @@
 //! Python programs read the meta in a pad probe, with and without the GStreamer overrides.
 
+mod common;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -7,7 +9,7 @@ use serde_json::{Value, json};
 
 const PYTHON: &str = "/usr/bin/python3";
 
-/// The pipeline under test. With a detector it would begin at a file, and not at `appsrc`.
+/// Metas with every field, without a detector.
 const PIPELINE: &str = "appsrc name=src ! facetrack ! videoconvert ! video/x-raw,format=I420 \
                         ! videoscale ! video/x-raw,width=80,height=60 ! facetrack \
                         ! fakesink name=sink";
@@ -43,9 +45,59 @@ fn read_faces(arguments: &[&str]) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-fn check(overrides: &str) {
-    if !Path::new(PYTHON).exists() {
+fn python_is_missing() -> bool {
+    let missing = !Path::new(PYTHON).exists();
+    if missing {
         eprintln!("skipped: no {PYTHON}");
+    }
+    missing
+}
+
+/// A red picture through the whole chain, by the tiny models: two faces, both Ada's.
+fn check_chain(overrides: &str) {
+    if python_is_missing() {
+        return;
+    }
+    common::init();
+    let temp = tempfile::tempdir().unwrap();
+    let gallery = temp.path().join("people.gallery");
+    common::people::enroll(&gallery, "Ada", common::people::RED);
+    let frames = read_faces(&[
+        "--overrides",
+        overrides,
+        &format!(
+            "videotestsrc num-buffers=3 pattern=red ! video/x-raw,format=RGB,width=128,height=64 \
+             ! onnxfacedetect interval=1 model={} ! facetrack ! facerecognize model={} gallery={} \
+             ! videoconvert ! video/x-raw,format=I420 ! fakesink name=sink",
+            common::data("two_faces.onnx"),
+            common::data("embedder.onnx"),
+            gallery.display()
+        ),
+    ]);
+    assert_eq!(frames.len(), 3);
+    for frame in &frames {
+        let faces = frame["faces"].as_array().unwrap();
+        assert_eq!(faces.len(), 2, "{frame}");
+        for face in faces {
+            assert_eq!((&face["name"], &face["status"]), (&json!("Ada"), &json!("known")));
+            let numbers = face["box"].as_array().unwrap();
+            assert!(numbers.iter().all(|n| n.as_f64().is_some()), "{face}");
+        }
+    }
+}
+
+#[test]
+fn names_of_the_whole_chain_are_read_with_overrides() {
+    check_chain("required");
+}
+
+#[test]
+fn names_of_the_whole_chain_are_read_without_overrides() {
+    check_chain("blocked");
+}
+
+fn check(overrides: &str) {
+    if python_is_missing() {
         return;
     }
     let frames = read_faces(&["--overrides", overrides, "--push", "5", PIPELINE]);
