@@ -21,7 +21,7 @@ const LAST_FRAME: u32 = 2_000_000_000;
 /// Reads detections in the format of MOTChallenge, runs the tracker of facetrack over them and
 /// writes its boxes in the same format, so that the usual tools can score it. Lines are
 ///
-///     frame,id,left,top,width,height,score[,…]
+/// `frame,id,left,top,width,height,score[,…]`
 ///
 /// in pixels, frames from 1; the id and what follows the score are ignored. Lines may stand in any
 /// order. A frame without detections is one in which the detector found nobody.
