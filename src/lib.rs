@@ -20,6 +20,4 @@ pub mod quality;
 pub mod recognizer;
 pub mod track;
 
-pub use runtime::user_settings_path;
-
 mod runtime;

@@ -17,7 +17,7 @@ struct UserSettings {
 }
 
 /// Path of the user's `face.toml`, whether it exists or not.
-pub fn user_settings_path() -> Option<PathBuf> {
+fn user_settings_path() -> Option<PathBuf> {
     dirs::config_dir().map(|folder| folder.join("gst-face").join("face.toml"))
 }
 

@@ -263,14 +263,6 @@ impl TrackIdentities {
     pub fn clear(&mut self) {
         self.tracks.clear();
     }
-
-    pub fn len(&self) -> usize {
-        self.tracks.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.tracks.is_empty()
-    }
 }
 
 #[cfg(test)]

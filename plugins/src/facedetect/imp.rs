@@ -39,6 +39,21 @@ const LIVE_DEADLINE: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 struct Settings {
     runtime: RuntimeSettings,
+    look: LookSettings,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            runtime: RuntimeSettings::new(model::DEFAULT_DETECTOR),
+            look: LookSettings::default(),
+        }
+    }
+}
+
+/// What may change from one frame to the next: copied for each, without an allocation.
+#[derive(Clone, Copy, Debug)]
+struct LookSettings {
     input_size: u32,
     score_threshold: f32,
     iou_threshold: f32,
@@ -47,10 +62,9 @@ struct Settings {
     interval: u32,
 }
 
-impl Default for Settings {
+impl Default for LookSettings {
     fn default() -> Self {
         Self {
-            runtime: RuntimeSettings::new(model::DEFAULT_DETECTOR),
             input_size: DetectOptions::DEFAULT_INPUT_SIZE,
             score_threshold: 0.0,
             iou_threshold: 0.0,
@@ -61,7 +75,7 @@ impl Default for Settings {
     }
 }
 
-impl Settings {
+impl LookSettings {
     fn detect_options(&self, detector: &Detector) -> DetectOptions {
         let mut options = DetectOptions::of(detector.spec());
         options.input_size = self.input_size;
@@ -127,7 +141,7 @@ impl FaceDetect {
     fn look(
         &self,
         state: &mut State,
-        settings: &Settings,
+        settings: &LookSettings,
         info: &gst_video::VideoInfo,
         buffer: &gst::BufferRef,
     ) -> Result<bool, DetectError> {
@@ -228,7 +242,7 @@ impl ObjectImpl for FaceDetect {
                     )
                     .minimum(32)
                     .maximum(8192)
-                    .default_value(defaults.input_size)
+                    .default_value(defaults.look.input_size)
                     .mutable_playing()
                     .build(),
                 glib::ParamSpecFloat::builder("score-threshold")
@@ -236,7 +250,7 @@ impl ObjectImpl for FaceDetect {
                     .blurb("Least score of a face, 0 to 1 (0 = the one the model recommends)")
                     .minimum(0.0)
                     .maximum(1.0)
-                    .default_value(defaults.score_threshold)
+                    .default_value(defaults.look.score_threshold)
                     .mutable_playing()
                     .build(),
                 glib::ParamSpecFloat::builder("iou-threshold")
@@ -247,19 +261,19 @@ impl ObjectImpl for FaceDetect {
                     )
                     .minimum(0.0)
                     .maximum(1.0)
-                    .default_value(defaults.iou_threshold)
+                    .default_value(defaults.look.iou_threshold)
                     .mutable_playing()
                     .build(),
                 glib::ParamSpecUInt::builder("min-face-size")
                     .nick("Minimum face size")
                     .blurb("Least shorter side of a face in pixels of the picture (0 = any)")
-                    .default_value(defaults.min_face_size)
+                    .default_value(defaults.look.min_face_size)
                     .mutable_playing()
                     .build(),
                 glib::ParamSpecUInt::builder("max-faces")
                     .nick("Maximum number of faces")
                     .blurb("At most so many faces per frame, the best by score (0 = any number)")
-                    .default_value(defaults.max_faces)
+                    .default_value(defaults.look.max_faces)
                     .mutable_playing()
                     .build(),
                 glib::ParamSpecUInt::builder("interval")
@@ -268,7 +282,7 @@ impl ObjectImpl for FaceDetect {
                         "Look at every n-th frame (0 = every second one above 20 frames per \
                          second, else every one)",
                     )
-                    .default_value(defaults.interval)
+                    .default_value(defaults.look.interval)
                     .mutable_playing()
                     .build(),
                 glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
@@ -292,12 +306,12 @@ impl ObjectImpl for FaceDetect {
             return;
         }
         match pspec.name() {
-            "input-size" => settings.input_size = value.get().unwrap_or_default(),
-            "score-threshold" => settings.score_threshold = value.get().unwrap_or_default(),
-            "iou-threshold" => settings.iou_threshold = value.get().unwrap_or_default(),
-            "min-face-size" => settings.min_face_size = value.get().unwrap_or_default(),
-            "max-faces" => settings.max_faces = value.get().unwrap_or_default(),
-            "interval" => settings.interval = value.get().unwrap_or_default(),
+            "input-size" => settings.look.input_size = value.get().unwrap_or_default(),
+            "score-threshold" => settings.look.score_threshold = value.get().unwrap_or_default(),
+            "iou-threshold" => settings.look.iou_threshold = value.get().unwrap_or_default(),
+            "min-face-size" => settings.look.min_face_size = value.get().unwrap_or_default(),
+            "max-faces" => settings.look.max_faces = value.get().unwrap_or_default(),
+            "interval" => settings.look.interval = value.get().unwrap_or_default(),
             name => gst::error!(CAT, imp = self, "property {name} cannot be set"),
         }
     }
@@ -309,12 +323,12 @@ impl ObjectImpl for FaceDetect {
         }
         match pspec.name() {
             "active-provider" => self.active_provider.lock().to_value(),
-            "input-size" => settings.input_size.to_value(),
-            "score-threshold" => settings.score_threshold.to_value(),
-            "iou-threshold" => settings.iou_threshold.to_value(),
-            "min-face-size" => settings.min_face_size.to_value(),
-            "max-faces" => settings.max_faces.to_value(),
-            "interval" => settings.interval.to_value(),
+            "input-size" => settings.look.input_size.to_value(),
+            "score-threshold" => settings.look.score_threshold.to_value(),
+            "iou-threshold" => settings.look.iou_threshold.to_value(),
+            "min-face-size" => settings.look.min_face_size.to_value(),
+            "max-faces" => settings.look.max_faces.to_value(),
+            "interval" => settings.look.interval.to_value(),
             "stats" => {
                 let stats = *self.stats.lock();
                 gst::Structure::builder("stats")
@@ -450,7 +464,7 @@ impl BaseTransformImpl for FaceDetect {
         &self,
         buffer: &mut gst::BufferRef,
     ) -> Result<gst::FlowSuccess, gst::FlowError> {
-        let settings = self.settings.lock().clone();
+        let settings = self.settings.lock().look;
         let mut guard = self.state.lock();
         let Some(state) = guard.as_mut() else {
             return Err(gst::FlowError::Flushing);

@@ -141,7 +141,8 @@ impl FaceRecognize {
     fn work(
         &self,
         state: &mut State,
-        settings: &Settings,
+        options: &Options,
+        reload_interval: Duration,
         buffer: &mut gst::BufferRef,
     ) -> Result<Posts, InferenceError> {
         let mut posts = Posts::default();
@@ -162,30 +163,29 @@ impl FaceRecognize {
         let when = self.when(state, buffer, live);
         let interval = match std::mem::take(&mut state.refresh_now) {
             true => Duration::ZERO,
-            false => Duration::from_millis(settings.reload_interval.into()),
+            false => reload_interval,
         };
         match state.stream.refresh(interval, &when) {
             Ok(generation) => posts.generation = generation,
             // The last snapshot goes on serving.
             Err(e) => self.warn(state, &with_causes(&e)),
         }
-        posts.report = self.recognize(state, settings, buffer, faces, &when, live)?;
+        posts.report = self.recognize(state, options, buffer, faces, &when, live)?;
         Ok(posts)
     }
 
     fn recognize(
         &self,
         state: &mut State,
-        settings: &Settings,
+        options: &Options,
         buffer: &mut gst::BufferRef,
         mut faces: FrameFaces,
         when: &When,
         live: bool,
     ) -> Result<Report, InferenceError> {
-        let options = settings.options();
         let late = live && self.lateness.is_late(self.obj().upcast_ref(), buffer);
         state.stream.stats.late += u64::from(late);
-        let due = state.stream.wants_pixels(&faces, &options, when) && !late;
+        let due = state.stream.wants_pixels(&faces, options, when) && !late;
         let info = state.info.clone().filter(|_| due);
         let frame = info
             .as_ref()
@@ -200,7 +200,7 @@ impl FaceRecognize {
             gst::info!(CAT, imp = self, "the picture has borders since facedetect saw it");
         }
         let pixels: Option<(&FrameView<'_>, &Mapping)> = view.as_ref().zip(mapping.as_ref());
-        let outcome = state.stream.process(pixels, &mut faces, &options, when);
+        let outcome = state.stream.process(pixels, &mut faces, options, when);
         let report = match outcome {
             Err(e @ InferenceError::Deadline { .. }) => {
                 state.stream.stats.late += 1;
@@ -546,12 +546,16 @@ impl BaseTransformImpl for FaceRecognize {
         &self,
         buffer: &mut gst::BufferRef,
     ) -> Result<gst::FlowSuccess, gst::FlowError> {
-        let settings = self.settings.lock().clone();
+        // Copied one by one: the settings as a whole hold strings.
+        let (options, reload_interval) = {
+            let settings = self.settings.lock();
+            (settings.options(), Duration::from_millis(settings.reload_interval.into()))
+        };
         let mut guard = self.state.lock();
         let Some(state) = guard.as_mut() else {
             return Err(gst::FlowError::Flushing);
         };
-        let outcome = self.work(state, &settings, buffer);
+        let outcome = self.work(state, &options, reload_interval, buffer);
         *self.stats.lock() = state.stream.stats;
         drop(guard);
         match outcome {

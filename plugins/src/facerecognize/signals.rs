@@ -7,6 +7,7 @@ use face_core::align::AlignedCrop;
 use face_core::embed::Embedding;
 use face_core::gallery::{Access, Gallery, NewSample, Roster};
 use face_core::identity::{Status, TrackSample};
+use face_core::recognizer::SampleRules;
 use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
@@ -19,9 +20,6 @@ use crate::runtime::with_causes;
 
 /// The longest wait for another process that writes to, or reads, the gallery.
 const LONGEST_WAIT: Duration = Duration::from_millis(1500);
-
-/// A second face of at least this part of the largest one's area leaves it open who is meant.
-const SECOND_FACE: f32 = 0.6;
 
 type Answer = Result<Vec<(&'static str, glib::SendValue)>, String>;
 
@@ -168,7 +166,9 @@ impl imp::FaceRecognize {
         let area = |f: &SampleFace| f.face.bbox.area();
         match &faces[..] {
             [] => return Err("the sample has no observed face with landmarks".to_owned()),
-            [first, second, ..] if area(second) >= SECOND_FACE * area(first) => {
+            [first, second, ..]
+                if area(second) >= SampleRules::ENROLMENT.rival_area * area(first) =>
+            {
                 return Err("several-faces: a second one is nearly as large".to_owned());
             }
             _ => faces.truncate(1),
