@@ -120,14 +120,14 @@ impl AlignedCrop {
 }
 
 /// Bilinear samples of a frame; black outside.
-struct Sampler<'a> {
+pub(crate) struct Sampler<'a> {
     frame: &'a FrameView<'a>,
     coefficients: YuvCoefficients,
     interleaved: Option<([usize; 3], usize)>,
 }
 
 impl<'a> Sampler<'a> {
-    fn new(frame: &'a FrameView<'a>) -> Self {
+    pub(crate) fn new(frame: &'a FrameView<'a>) -> Self {
         Self {
             frame,
             coefficients: YuvCoefficients::new(frame.matrix, frame.range),
@@ -136,7 +136,7 @@ impl<'a> Sampler<'a> {
     }
 
     /// Red, green and blue at a position in pixels of the stored picture.
-    fn at(&self, x: f32, y: f32) -> [u8; 3] {
+    pub(crate) fn at(&self, x: f32, y: f32) -> [u8; 3] {
         let (w, h) = (self.frame.width() as f32, self.frame.height() as f32);
         if !(x > -1.0 && y > -1.0 && x < w && y < h) {
             return [0; 3];

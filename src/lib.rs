@@ -12,6 +12,7 @@ pub mod gallery;
 pub mod geometry;
 pub mod identity;
 pub mod inference;
+pub mod loose;
 pub mod model;
 pub mod onnx;
 pub mod picture;

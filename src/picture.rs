@@ -185,13 +185,23 @@ impl AlignedCrop {
     /// [`PictureError::Decode`] if the encoder fails, which for a crop's fixed size means that
     /// there is no memory.
     pub fn to_png(&self) -> Result<Vec<u8>, PictureError> {
-        let mut png = Vec::new();
         let side = CROP_SIDE as u32;
-        image::codecs::png::PngEncoder::new(&mut png)
-            .write_image(self.as_rgb(), side, side, image::ExtendedColorType::Rgb8)
-            .map_err(|e| error("aligned crop", &e))?;
-        Ok(png)
+        png("aligned crop", side, side, self.as_rgb())
     }
+}
+
+/// RGB pixels as a PNG file; `name` is for the error text.
+pub(crate) fn png(
+    name: &str,
+    width: u32,
+    height: u32,
+    rgb: &[u8],
+) -> Result<Vec<u8>, PictureError> {
+    let mut png = Vec::new();
+    image::codecs::png::PngEncoder::new(&mut png)
+        .write_image(rgb, width, height, image::ExtendedColorType::Rgb8)
+        .map_err(|e| error(name, &e))?;
+    Ok(png)
 }
 
 #[cfg(test)]

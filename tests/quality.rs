@@ -11,12 +11,13 @@ use face_core::frame::{FrameView, PixelFormat};
 use face_core::gallery::{Access, Gallery, NewSample};
 use face_core::identity::{Status, TrackSample};
 use face_core::inference::{self, PoolOptions};
+use face_core::loose::LooseFace;
 use face_core::model::{self, SearchPath, Task};
 use face_core::picture::Picture;
 use face_core::quality::Gate;
 use face_core::recognizer::{
     EnrollError, EnrollRules, Enrolment, Image, NamedTrack, PredictError, PredictOptions,
-    Predicted, Recognizer, SampleRules,
+    Predicted, Recognizer, Sample, SampleRules,
 };
 use image::{RgbImage, imageops};
 
@@ -425,7 +426,10 @@ fn real_tracks_are_enrolled_under_their_names() {
         let photo = &people.photos[i];
         let rules = SampleRules::ENROLMENT;
         let sample = people.recognizer.sample(&photo.picture.view(), &rules).unwrap();
-        TrackSample { crop: sample.crop, embedding: sample.embedding, weight: photo.side }
+        let loose = sample.detection.landmarks;
+        let loose = loose.and_then(|l| LooseFace::cut(&photo.picture.view(), &sample.detection.bbox, &l));
+        let Sample { crop, embedding, detection } = sample;
+        TrackSample { crop, loose, embedding, detection }
     };
     let (first, second) = ([sample(2), sample(3)], [sample(30)]);
     let person = people.photos[2].person.clone();

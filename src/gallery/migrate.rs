@@ -29,6 +29,8 @@ pub enum Lost {
     NoPicture,
     /// Its stored picture is damaged.
     Unreadable,
+    /// Only its aligned picture was stored, and the new model's alignment is another one.
+    NoLoosePicture,
     /// The new model's output for it is no direction.
     NoEmbedding,
 }
@@ -39,6 +41,9 @@ impl Lost {
         match self {
             Lost::NoPicture => "without a stored picture",
             Lost::Unreadable => "whose stored picture cannot be read",
+            Lost::NoLoosePicture => {
+                "stored without the surroundings of the face, which the model's alignment needs"
+            }
             Lost::NoEmbedding => "that the model gives no embedding for",
         }
     }
@@ -104,7 +109,7 @@ pub fn plan(path: &Path, to: &Fingerprint) -> Result<Plan, TransferError> {
     for (id, _) in store.sample_keys()? {
         let Some((name, pictures)) = store.pictures(id)? else { continue };
         samples += 1;
-        let crop = crop_of(&pictures);
+        let crop = crop_of(&pictures, from.alignment == to.alignment);
         let stays = kept.entry(name).or_insert_with_key(|name| {
             names.push(name.clone());
             false
@@ -137,12 +142,13 @@ pub fn run(
     let to = embedder.fingerprint().clone();
     let mut store = Store::open(path, Access::Write, None, BUSY_TIMEOUT)?;
     let from = space_to_leave(&store, &to)?;
+    let same_alignment = from.alignment == to.alignment;
     // Somebody else's migration meanwhile ends this one.
     store.keep_to(&from);
     let before = before(store.path(), &to.model);
     let mut done = HashMap::new();
     for _ in 0..ROUNDS {
-        embed_missing(&store, embedder, &mut done, progress)?;
+        embed_missing(&store, embedder, same_alignment, &mut done, progress)?;
         if let Some(migrated) = replace(&mut store, &to, &done, most_lost, &before)? {
             return Ok(migrated);
         }
@@ -163,6 +169,7 @@ fn space_to_leave(store: &Store, to: &Fingerprint) -> Result<Fingerprint, Transf
 fn embed_missing(
     store: &Store,
     embedder: &mut Embedder,
+    same_alignment: bool,
     done: &mut Done,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<(), TransferError> {
@@ -176,7 +183,7 @@ fn embed_missing(
             // Gone meanwhile, which the transaction sees as well.
             pictures.push(store.pictures(*id)?.map_or((None, None), |(_, pictures)| pictures));
         }
-        let embedded = embed(embedder, &pictures)?;
+        let embedded = embed(embedder, &pictures, same_alignment)?;
         done.extend(batch.iter().cloned().zip(embedded));
         count += batch.len() as u64;
         progress(count, all);
@@ -184,12 +191,14 @@ fn embed_missing(
     Ok(())
 }
 
-/// Embeds samples by their stored pictures; one result for each.
+/// Embeds samples by their stored pictures; one result for each. `same_alignment`: are their
+/// aligned pictures aligned as the embedder needs them?
 pub(super) fn embed(
     embedder: &mut Embedder,
     pictures: &[Pictures],
+    same_alignment: bool,
 ) -> Result<Vec<Result<Embedding, Lost>>, TransferError> {
-    let crops: Vec<_> = pictures.iter().map(crop_of).collect();
+    let crops: Vec<_> = pictures.iter().map(|p| crop_of(p, same_alignment)).collect();
     let good: Vec<&AlignedCrop> = crops.iter().filter_map(|c| c.as_ref().ok()).collect();
     let mut embedded = embedder.embed(&good, None)?.into_iter();
     let result = |crop: &Result<AlignedCrop, Lost>| match crop {
@@ -272,9 +281,13 @@ pub fn before(gallery: &Path, model: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// The aligned face of a sample, cut again from the looser picture if need be.
-fn crop_of((aligned, loose): &Pictures) -> Result<AlignedCrop, Lost> {
-    let aligned_crop = aligned.as_ref().and_then(|png| {
+/// The aligned face of a sample, cut again from the looser picture if need be: if there is no
+/// aligned picture, if it is damaged, or if its alignment is another one.
+fn crop_of(
+    (aligned, loose): &Pictures,
+    same_alignment: bool,
+) -> Result<AlignedCrop, Lost> {
+    let aligned_crop = aligned.as_ref().filter(|_| same_alignment).and_then(|png| {
         let picture = Picture::decode("aligned picture", png).ok()?;
         let side = CROP_SIDE as u32;
         let fits = (picture.width(), picture.height()) == (side, side);
@@ -285,8 +298,11 @@ fn crop_of((aligned, loose): &Pictures) -> Result<AlignedCrop, Lost> {
         let picture = Picture::decode("loose picture", &loose.png).ok()?;
         AlignedCrop::cut(&picture.view(), &Landmarks(loose.points.map(|[x, y]| Point::new(x, y))))
     };
-    let nothing = aligned.is_none() && loose.is_none();
-    let lost = if nothing { Lost::NoPicture } else { Lost::Unreadable };
+    let lost = match (aligned, loose) {
+        (None, None) => Lost::NoPicture,
+        (Some(_), None) if !same_alignment => Lost::NoLoosePicture,
+        _ => Lost::Unreadable,
+    };
     aligned_crop.or_else(cut).ok_or(lost)
 }
 

@@ -172,7 +172,8 @@ fn import_into(
                 gallery: space.model.clone(),
             });
         };
-        Some(embed_all(file, embedder, progress)?)
+        let same_alignment = written.alignment == space.alignment;
+        Some(embed_all(file, embedder, same_alignment, progress)?)
     };
     store.transact("import", true, |writing| {
         let mut import = Import::new(writing, file, clash, embeddings.as_deref());
@@ -188,6 +189,7 @@ type Embedded = Result<Embedding, migrate::Lost>;
 fn embed_all(
     file: &Path,
     embedder: &mut Embedder,
+    same_alignment: bool,
     progress: &mut dyn FnMut(u64),
 ) -> Result<Vec<Embedded>, TransferError> {
     let (mut embeddings, mut waiting) = (Vec::new(), Vec::new());
@@ -196,12 +198,13 @@ fn embed_all(
             waiting.push((sample.crop_png, sample.loose));
         }
         if waiting.len() == BATCH {
-            embeddings.extend(migrate::embed(embedder, &std::mem::take(&mut waiting))?);
+            let batch = std::mem::take(&mut waiting);
+            embeddings.extend(migrate::embed(embedder, &batch, same_alignment)?);
             progress(embeddings.len() as u64);
         }
         Ok(())
     })?;
-    embeddings.extend(migrate::embed(embedder, &waiting)?);
+    embeddings.extend(migrate::embed(embedder, &waiting, same_alignment)?);
     progress(embeddings.len() as u64);
     Ok(embeddings)
 }

@@ -4,10 +4,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::align::AlignedCrop;
+use crate::detect::Detection;
 use crate::embed::Embedding;
 use crate::gallery::{Identification, Match};
 use crate::geometry::BBox;
 use crate::identity::Status;
+use crate::loose::LooseFace;
 
 /// The longest wait between two looks at a track, in frames; at high frame rates it is at least
 /// [`LONGEST_WAIT_NS`].
@@ -30,9 +32,18 @@ const KEPT_SAMPLES: usize = 3;
 #[derive(Clone, Debug)]
 pub struct TrackSample {
     pub crop: AlignedCrop,
+    /// The face with its surroundings, where a gallery is to keep it.
+    pub loose: Option<LooseFace>,
     pub embedding: Embedding,
+    /// Where the face was found, in square pixels of the picture.
+    pub detection: Detection,
+}
+
+impl TrackSample {
     /// Detection score times shorter side of the box in pixels: what makes a crop the better one.
-    pub weight: f32,
+    pub fn weight(&self) -> f32 {
+        self.detection.score * self.detection.bbox.min_side()
+    }
 }
 
 /// What a result did to a track's identity.
@@ -105,7 +116,8 @@ impl TrackIdentity {
         for (s, v) in self.sum.iter_mut().zip(sample.embedding.as_slice()) {
             *s += v;
         }
-        let place = self.samples.partition_point(|s| s.weight >= sample.weight);
+        let weight = sample.weight();
+        let place = self.samples.partition_point(|s| s.weight() >= weight);
         self.samples.insert(place, sample);
         self.samples.truncate(KEPT_SAMPLES);
     }
@@ -276,8 +288,9 @@ mod tests {
     fn sample(direction: [f32; 3]) -> TrackSample {
         TrackSample {
             crop: AlignedCrop::from_rgb(vec![0; 112 * 112 * 3]).unwrap(),
+            loose: None,
             embedding: Embedding::new(&direction).unwrap(),
-            weight: 1.0,
+            detection: Detection { bbox: HERE, score: 1.0, landmarks: None },
         }
     }
 
@@ -436,10 +449,11 @@ mod tests {
     fn best_crops_are_kept_for_enrolment() {
         let mut all = TrackIdentities::default();
         for (frame, weight) in [1.0, 5.0, 3.0, 4.0, 2.0].into_iter().enumerate() {
-            let sample = TrackSample { weight, ..sample([1.0, 0.0, 0.0]) };
+            let mut sample = sample([1.0, 0.0, 0.0]);
+            sample.detection.bbox = BBox::new(0.0, 0.0, weight, 2.0 * weight);
             all.observe(1, ms(frame as u64), sample, &unknown(), T);
         }
-        let weights: Vec<f32> = all.get(1).unwrap().samples().iter().map(|s| s.weight).collect();
+        let weights: Vec<f32> = all.get(1).unwrap().samples().iter().map(TrackSample::weight).collect();
         assert_eq!(weights, [5.0, 4.0, 3.0]);
     }
 }

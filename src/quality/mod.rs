@@ -199,11 +199,28 @@ impl Gate {
         embedding: &Embedding,
         threshold: f32,
     ) -> Result<(), PersonCheckError> {
+        self.check_person_with(gallery, name, &[], embedding, threshold)
+    }
+
+    /// As [`Gate::check_person`]. `pending` are samples of the same person that are about to be
+    /// stored, too.
+    ///
+    /// # Errors
+    /// As [`Gate::check_person`].
+    pub fn check_person_with(
+        &self,
+        gallery: &Snapshot,
+        name: &str,
+        pending: &[&Embedding],
+        embedding: &Embedding,
+        threshold: f32,
+    ) -> Result<(), PersonCheckError> {
         let person = gallery.people().iter().position(|p| &*p.name == name.trim());
-        let own: Vec<f32> = match person {
+        let mut own: Vec<f32> = match person {
             Some(person) => gallery.similarities(embedding, person)?,
             None => Vec::new(),
         };
+        own.extend(pending.iter().filter_map(|p| p.cosine(embedding)));
         let nearest = own.iter().copied().max_by(f32::total_cmp);
         if let Some(similarity) = nearest.filter(|s| *s >= self.near_duplicate) {
             return Err(Unfit::NearDuplicate { similarity, max: self.near_duplicate }.into());

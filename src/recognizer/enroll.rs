@@ -2,9 +2,13 @@
 
 use super::sample::RecognizeError;
 use super::{Image, Looker, Recognizer, Rejection, SampleError, SampleRules, in_order};
-use crate::gallery::{Enrolled, Gallery, GalleryError, NewSample, SearchError, checked_name};
+use crate::embed::Embedding;
+use crate::gallery::{
+    Enrolled, Gallery, GalleryError, NewSample, SearchError, Snapshot, checked_name,
+};
 use crate::identity::TrackSample;
 use crate::inference::InferenceError;
+use crate::loose::{LooseFace, StoreCrops};
 use crate::quality::{Gate, PersonCheckError};
 
 /// What may be enrolled.
@@ -16,14 +20,19 @@ pub struct EnrollRules {
     /// Enrol what the rules refuse, too: the largest face that they would take, else the largest
     /// that can be aligned.
     pub force: bool,
-    /// Keep the aligned crop, from which another model can embed the face again.
-    pub crops: bool,
+    /// Which pictures of the face are kept, from which another model can embed it again.
+    pub store_crops: StoreCrops,
 }
 
 impl Default for EnrollRules {
-    /// The rules and the gate for faces that stay in a gallery, with crops.
+    /// The rules and the gate for faces that stay in a gallery, with aligned crops.
     fn default() -> Self {
-        Self { sample: SampleRules::ENROLMENT, gate: Gate::DEFAULT, force: false, crops: true }
+        Self {
+            sample: SampleRules::ENROLMENT,
+            gate: Gate::DEFAULT,
+            force: false,
+            store_crops: StoreCrops::default(),
+        }
     }
 }
 
@@ -159,8 +168,7 @@ impl Recognizer {
         })
     }
 
-    /// Enrols the samples of tracks under their names, each by itself. Their pixels pass the gate
-    /// as those of pictures do; size, score and pose were those of the track's best faces.
+    /// Enrols the samples of tracks under their names, each by itself, through the whole gate.
     ///
     /// # Errors
     /// The first error of `each`, after which no further track is taken. What happens to one sample
@@ -174,18 +182,10 @@ impl Recognizer {
     ) -> Result<(), E> {
         let threshold = self.embedder().threshold;
         for (frame_id, track) in (0..).zip(tracks) {
+            let (source, name) = (track.source, track.name);
             for sample in track.samples {
-                let fit = if rules.force { Ok(()) } else { rules.gate.check_crop(&sample.crop) };
-                let new = NewSample {
-                    embedding: sample.embedding.clone(),
-                    crop_png: sample.crop.to_png().ok().filter(|_| rules.crops),
-                    loose: None,
-                    source: track.source.to_owned(),
-                };
-                let result = fit
-                    .map_err(|unfit| EnrollError::Rejected(unfit.into()))
-                    .and_then(|()| store(gallery, track.name, new, rules, threshold));
-                let (source, name) = (track.source.to_owned(), track.name.to_owned());
+                let result = enroll_one(gallery, name, (sample, source), rules, threshold);
+                let (source, name) = (source.to_owned(), name.to_owned());
                 each(Enrolment { frame_id, source, name, result })?;
             }
         }
@@ -199,16 +199,149 @@ impl Looker {
         image: &Image<'_>,
         rules: &EnrollRules,
     ) -> Result<NewSample, SampleError> {
-        let EnrollRules { sample, gate, force, crops } = rules;
-        let sample = image.show(|frame| self.sample(frame, sample, Some(gate), *force))?;
+        let EnrollRules { sample, gate, force, store_crops } = rules;
+        let (sample, loose) = image.show(|frame| {
+            let sample = self.sample(frame, sample, Some(gate), *force)?;
+            let found = &sample.detection;
+            let landmarks = found.landmarks.filter(|_| store_crops.loose());
+            let loose = landmarks.and_then(|l| LooseFace::cut(frame, &found.bbox, &l));
+            Ok::<_, SampleError>((sample, loose))
+        })?;
         Ok(NewSample {
             embedding: sample.embedding,
             // Only for another model later: a sample is as good without it.
-            crop_png: sample.crop.to_png().ok().filter(|_| *crops),
-            loose: None,
+            crop_png: sample.crop.to_png().ok().filter(|_| store_crops.aligned()),
+            loose: loose.and_then(|l| l.encode().ok()),
             source: image.source(),
         })
     }
+}
+
+/// What became of a sample that passed the gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stored {
+    New,
+    /// The person has the very same one.
+    Duplicate,
+}
+
+/// What became of samples of one person.
+#[derive(Debug)]
+pub struct EnrolledSamples {
+    /// `None` if every sample was refused; nothing was stored then.
+    pub enrolled: Option<Enrolled>,
+    /// One for each sample, in their order.
+    pub samples: Vec<Result<Stored, Rejection>>,
+}
+
+/// Enrols faces of one person that were found, aligned and embedded before, each with the text
+/// where it came from. Each passes the whole gate, in their order; those that pass are stored in one
+/// transaction. `threshold` is the embedder's. With [`EnrollRules::force`] all are stored but those
+/// that the person has already.
+///
+/// # Errors
+/// [`EnrollError::Gallery`] or [`EnrollError::Search`]; nothing is stored then.
+pub fn enroll_samples<'a>(
+    gallery: &Gallery,
+    name: &str,
+    samples: impl IntoIterator<Item = (&'a TrackSample, String)>,
+    rules: &EnrollRules,
+    threshold: f32,
+) -> Result<EnrolledSamples, EnrollError> {
+    let name = checked_name(name)?;
+    let snapshot = gallery.snapshot();
+    let mut pending: Vec<&Embedding> = Vec::new();
+    let (mut new, mut results) = (Vec::new(), Vec::new());
+    for (sample, source) in samples {
+        let fit = rules.check_sample(&snapshot, name, &pending, sample, threshold);
+        match fit {
+            Ok(Stored::New) => {
+                pending.push(&sample.embedding);
+                new.push(new_sample(sample, source, rules.store_crops));
+                results.push(Ok(Stored::New));
+            }
+            Ok(Stored::Duplicate) => results.push(Ok(Stored::Duplicate)),
+            Err(EnrollError::Rejected(rejection)) => results.push(Err(rejection)),
+            Err(error) => return Err(error),
+        }
+    }
+    let duplicates = results.iter().filter(|r| matches!(r, Ok(Stored::Duplicate))).count();
+    let enrolled = if !new.is_empty() {
+        let mut enrolled = gallery.enroll(name, &new)?;
+        enrolled.duplicates += duplicates;
+        Some(enrolled)
+    } else if duplicates > 0 {
+        Some(known_before(&snapshot, name, duplicates))
+    } else {
+        None
+    };
+    Ok(EnrolledSamples { enrolled, samples: results })
+}
+
+/// [`enroll_samples`] of one.
+fn enroll_one(
+    gallery: &Gallery,
+    name: &str,
+    (sample, source): (&TrackSample, &str),
+    rules: &EnrollRules,
+    threshold: f32,
+) -> Result<Enrolled, EnrollError> {
+    let one = [(sample, source.to_owned())];
+    let EnrolledSamples { enrolled, samples } =
+        enroll_samples(gallery, name, one, rules, threshold)?;
+    let refused = samples.into_iter().find_map(Result::err);
+    enrolled.ok_or_else(|| refused.unwrap_or(Rejection::NoFace).into())
+}
+
+impl EnrollRules {
+    fn check_sample(
+        &self,
+        gallery: &Snapshot,
+        name: &str,
+        pending: &[&Embedding],
+        sample: &TrackSample,
+        threshold: f32,
+    ) -> Result<Stored, EnrollError> {
+        if !self.force {
+            self.check_pixels(sample)?;
+        }
+        let TrackSample { embedding, .. } = sample;
+        match self.gate.check_person_with(gallery, name, pending, embedding, threshold) {
+            Err(PersonCheckError::Unfit(unfit)) if unfit.is_same_picture() => Ok(Stored::Duplicate),
+            Err(PersonCheckError::Unfit(_)) if self.force => Ok(Stored::New),
+            Err(error) => Err(error.into()),
+            Ok(()) => Ok(Stored::New),
+        }
+    }
+
+    /// The part of the gate that looks at the sample alone. Its box and points are in square pixels.
+    ///
+    /// # Errors
+    /// [`Rejection::SmallFace`], [`Rejection::LowScore`], [`Rejection::NoLandmarks`] or
+    /// [`Rejection::Unfit`].
+    pub fn check_pixels(&self, sample: &TrackSample) -> Result<(), Rejection> {
+        self.sample.check(&sample.detection, 1.0)?;
+        let landmarks = sample.detection.landmarks.ok_or(Rejection::NoLandmarks)?;
+        self.gate.check_pose(&landmarks)?;
+        Ok(self.gate.check_crop(&sample.crop)?)
+    }
+}
+
+fn new_sample(sample: &TrackSample, source: String, store: StoreCrops) -> NewSample {
+    let TrackSample { crop, loose, embedding, .. } = sample;
+    NewSample {
+        embedding: embedding.clone(),
+        crop_png: if store.aligned() { crop.to_png().ok() } else { None },
+        loose: loose.as_ref().filter(|_| store.loose()).and_then(|l| l.encode().ok()),
+        source,
+    }
+}
+
+/// The person of that name, who has these samples.
+fn known_before(gallery: &Snapshot, name: &str, duplicates: usize) -> Enrolled {
+    let person = gallery.people().iter().find(|p| &*p.name == name);
+    let person_id = person.map(|p| p.id.to_string()).unwrap_or_default();
+    Enrolled { person_id, created: false, added: 0, duplicates }
 }
 
 /// Passes a sample through the part of the gate that needs the gallery, and stores it.
@@ -227,9 +360,7 @@ fn store(
         match checked {
             // The same file again, or a copy of it under another name.
             Err(PersonCheckError::Unfit(unfit)) if unfit.is_same_picture() => {
-                let person = snapshot.people().iter().find(|p| &*p.name == name.trim());
-                let person_id = person.map(|p| p.id.to_string()).unwrap_or_default();
-                return Ok(Enrolled { person_id, created: false, added: 0, duplicates: 1 });
+                return Ok(known_before(&snapshot, name, 1));
             }
             checked => checked?,
         }

@@ -41,7 +41,9 @@ use crate::model::{ModelSpec, ResolvedModel};
 use crate::quality::Gate;
 
 pub use batch::in_order;
-pub use enroll::{EnrollError, EnrollRules, Enrolment, NamedTrack};
+pub use enroll::{
+    EnrollError, EnrollRules, EnrolledSamples, Enrolment, NamedTrack, Stored, enroll_samples,
+};
 pub use image::Image;
 pub use predict::{FaceIdentity, PredictError, PredictOptions, Predicted, Prediction, Properties};
 pub use sample::{RecognizeError, Rejection, Sample, SampleError, SampleRules};

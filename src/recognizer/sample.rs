@@ -144,7 +144,7 @@ impl SampleRules {
     }
 
     /// May this face stand for its person?
-    fn check(&self, face: &Detection, pixel_aspect: f32) -> Result<(), Rejection> {
+    pub(super) fn check(&self, face: &Detection, pixel_aspect: f32) -> Result<(), Rejection> {
         let side_px = face.bbox.scaled(pixel_aspect, 1.0).min_side();
         if face.landmarks.is_none() {
             Err(Rejection::NoLandmarks)

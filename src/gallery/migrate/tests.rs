@@ -147,7 +147,16 @@ fn face_is_cut_again_from_the_looser_picture() {
     let (_folder, path) = folder();
     let gallery = Gallery::open(&path, old.fingerprint(), Access::Create).unwrap();
     let face = face(5);
-    // The template's own points: cutting gives the picture itself.
+    let loose = Some(loose(&face));
+    let sample = NewSample { crop_png: None, loose, ..sample_of(&mut old, &face) };
+    gallery.enroll("Ann", &[sample]).unwrap();
+    let done = run(&path, &mut new, 0, &mut quiet).unwrap();
+    assert_eq!((done.samples, done.lost), (1, 0));
+    assert_eq!(who(&path, &mut new, 5), "Ann");
+}
+
+/// A looser picture that gives this face when it is cut: the points are those of the template.
+fn loose(face: &AlignedCrop) -> LooseCrop {
     let points = [
         [38.2946, 51.6963],
         [73.5318, 51.5014],
@@ -155,12 +164,32 @@ fn face_is_cut_again_from_the_looser_picture() {
         [41.5493, 92.3655],
         [70.7299, 92.2041],
     ];
-    let loose = Some(LooseCrop { png: face.to_png().unwrap(), points });
-    let sample = NewSample { crop_png: None, loose, ..sample_of(&mut old, &face) };
-    gallery.enroll("Ann", &[sample]).unwrap();
-    let done = run(&path, &mut new, 0, &mut quiet).unwrap();
-    assert_eq!((done.samples, done.lost), (1, 0));
-    assert_eq!(who(&path, &mut new, 5), "Ann");
+    LooseCrop { png: face.to_png().unwrap(), points }
+}
+
+#[test]
+fn aligned_picture_of_another_alignment_is_not_used() {
+    let Some((mut old, mut new)) = embedders() else { return };
+    let (_folder, path) = folder();
+    let space = Fingerprint { alignment: "another".into(), ..Fingerprint::clone(old.fingerprint()) };
+    let gallery = Gallery::open(&path, &space, Access::Create).unwrap();
+    // What is aligned otherwise looks like somebody else.
+    let both = NewSample { loose: Some(loose(&face(5))), ..sample_of(&mut old, &face(6)) };
+    gallery.enroll("both", &[both]).unwrap();
+    gallery.enroll("aligned", &[sample_of(&mut old, &face(7))]).unwrap();
+    let bare = NewSample { crop_png: None, ..sample_of(&mut old, &face(8)) };
+    gallery.enroll("bare", &[bare]).unwrap();
+    let damaged = LooseCrop { png: b"no picture".to_vec(), ..loose(&face(9)) };
+    let damaged = NewSample { loose: Some(damaged), ..sample_of(&mut old, &face(9)) };
+    gallery.enroll("damaged", &[damaged]).unwrap();
+
+    let planned = plan(&path, new.fingerprint()).unwrap();
+    let lost = [(Lost::NoPicture, 1), (Lost::Unreadable, 1), (Lost::NoLoosePicture, 1)];
+    assert_eq!(planned.lost, lost);
+    assert_eq!(planned.emptied, ["aligned", "bare", "damaged"]);
+    let done = run(&path, &mut new, planned.lost(), &mut quiet).unwrap();
+    assert_eq!((done.samples, done.lost), (1, 3));
+    assert_eq!(who(&path, &mut new, 5), "both");
 }
 
 #[test]
