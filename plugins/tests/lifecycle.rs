@@ -232,6 +232,7 @@ fn stop_while_a_signal_enrols_does_not_hang() {
     enroll(&gallery, "Ada", RED);
     let element = element("facerecognize", "embedder.onnx");
     element.set_property("gallery", gallery.to_str().unwrap());
+    element.set_property("enroll-force", true);
     let mut rig = Rig::new(element.clone(), CAPS);
     rig.run(frame(0, [RED, BLUE], [7, 8]));
     let answers = std::thread::scope(|scope| {

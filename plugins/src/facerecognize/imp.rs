@@ -14,8 +14,9 @@
 //!
 //! Action signals, each with a structure as its answer that has `ok` and, if that is false, `reason`;
 //! none waits longer than two seconds for another process:
-//! - `enroll(track-id, name)` → `person-id`: enrols the best crops of a track.
-//! - `enroll-sample(sample, name)` → `person-id`: enrols the largest face of a sample that passed
+//! - `enroll(track-id, name)` → `person-id`, `samples`: enrols the best crops of a track that pass the
+//!   enrolment gate; `samples` says of each crop what became of it (`verdict`, `reason`, `detail`).
+//! - `enroll-sample(sample, name)` → the same: enrols the largest face of a sample that passed
 //!   onnxfacedetect, such as one from an appsink.
 //! - `search(sample)` → `faces`: who is in such a sample (`id`, `status`, and for the nearest person
 //!   `person-id`, `name`, `similarity`).
@@ -42,7 +43,7 @@ use gst_base::prelude::*;
 use gst_base::subclass::prelude::*;
 use parking_lot::Mutex;
 
-use super::signals;
+use super::signals::{self, EnrollSettings};
 use super::stream::{FACE_IDENTITY, Options, Report, Stats, Stream, When};
 use crate::live::Lateness;
 use crate::meta::{self, FrameFaces, Mapping};
@@ -72,6 +73,7 @@ struct Settings {
     every_face: bool,
     embed_output: bool,
     reload_interval: u32,
+    enroll: EnrollSettings,
 }
 
 impl Default for Settings {
@@ -85,6 +87,7 @@ impl Default for Settings {
             every_face: false,
             embed_output: false,
             reload_interval: 500,
+            enroll: EnrollSettings::default(),
         }
     }
 }
@@ -97,6 +100,7 @@ impl Settings {
             top_k: self.top_k as usize,
             every_face: self.every_face,
             embed_output: self.embed_output,
+            loose_crops: self.enroll.loose_crops(),
         }
     }
 }
@@ -218,6 +222,11 @@ impl FaceRecognize {
     /// The settings that lookups depend on.
     pub(super) fn options(&self) -> Options {
         self.settings.lock().options()
+    }
+
+    /// What the signals that enrol go by.
+    pub(super) fn enroll_settings(&self) -> EnrollSettings {
+        self.settings.lock().enroll
     }
 
     fn when(&self, state: &mut State, buffer: &gst::BufferRef, live: bool) -> When {
@@ -379,6 +388,7 @@ impl ObjectImpl for FaceRecognize {
                     .read_only()
                     .build(),
             ]);
+            properties.extend(EnrollSettings::properties());
             properties
         });
         &PROPERTIES
@@ -387,7 +397,7 @@ impl ObjectImpl for FaceRecognize {
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
         let mut settings = self.settings.lock();
         gst::info!(CAT, imp = self, "{} = {value:?}", pspec.name());
-        if settings.runtime.set(pspec.name(), value) {
+        if settings.runtime.set(pspec.name(), value) || settings.enroll.set(pspec.name(), value) {
             return;
         }
         match pspec.name() {
@@ -404,7 +414,8 @@ impl ObjectImpl for FaceRecognize {
 
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
         let settings = self.settings.lock();
-        if let Some(value) = settings.runtime.get(pspec.name()) {
+        let own = || settings.enroll.get(pspec.name());
+        if let Some(value) = settings.runtime.get(pspec.name()).or_else(own) {
             return value;
         }
         match pspec.name() {

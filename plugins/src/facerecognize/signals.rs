@@ -1,27 +1,130 @@
 //! The action signals of facerecognize. Each answers with a structure: `ok`, `reason`, and what was
 //! asked for. None of them holds the element's state while it waits for the gallery's file.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use face_core::align::AlignedCrop;
+use face_core::detect::Detection;
 use face_core::embed::Embedding;
-use face_core::gallery::{Access, Gallery, NewSample, Roster};
+use face_core::gallery::{Access, Gallery, Roster};
 use face_core::identity::{Status, TrackSample};
-use face_core::recognizer::SampleRules;
+use face_core::loose::{LooseFace, StoreCrops};
+use face_core::recognizer::{
+    EnrollRules, EnrolledSamples, Rejection, SampleRules, Stored, enroll_samples,
+};
 use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 
 use super::FaceRecognize;
 use super::imp;
-use super::stream::new_sample;
+use super::stream::in_square_pixels;
 use crate::meta::{Face, FrameFaces, Mapping, text};
 use crate::runtime::with_causes;
 
 /// The longest wait for another process that writes to, or reads, the gallery.
 const LONGEST_WAIT: Duration = Duration::from_millis(1500);
 
-type Answer = Result<Vec<(&'static str, glib::SendValue)>, String>;
+type Fields = Vec<(&'static str, glib::SendValue)>;
+type Answer = Result<Fields, Refusal>;
+
+/// Why a signal did not do what it was asked for, and what else the answer says.
+struct Refusal {
+    reason: String,
+    fields: Fields,
+}
+
+impl From<String> for Refusal {
+    fn from(reason: String) -> Self {
+        Refusal { reason, fields: Fields::new() }
+    }
+}
+
+impl From<&str> for Refusal {
+    fn from(reason: &str) -> Self {
+        reason.to_owned().into()
+    }
+}
+
+/// Which pictures of a face that is enrolled through a signal the gallery keeps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstOnnxFaceStoreCrops")]
+pub enum StoreCropsSetting {
+    #[enum_value(name = "None: the gallery cannot go to another embedder", nick = "never")]
+    Never,
+    /// Enough for every embedder of the same alignment.
+    #[default]
+    #[enum_value(name = "The aligned face", nick = "aligned")]
+    Aligned,
+    #[enum_value(name = "The aligned face and the face with its surroundings", nick = "loose")]
+    Loose,
+}
+
+/// The properties of the signals that enrol.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct EnrollSettings {
+    store_crops: StoreCropsSetting,
+    force: bool,
+}
+
+impl EnrollSettings {
+    pub(super) fn properties() -> [glib::ParamSpec; 2] {
+        let defaults = EnrollSettings::default();
+        [
+            glib::ParamSpecEnum::builder_with_default("store-crops", defaults.store_crops)
+                .nick("Stored crops")
+                .blurb(
+                    "Pictures that the gallery keeps of faces enrolled through the signals: never, \
+                     the aligned face, or also the loose one with its surroundings, which an \
+                     embedder of another alignment would need; counts for faces seen from then on",
+                )
+                .mutable_playing()
+                .build(),
+            glib::ParamSpecBoolean::builder("enroll-force")
+                .nick("Enrol by force")
+                .blurb(
+                    "The signals enroll and enroll-sample store faces that the enrolment gate \
+                     refuses, too",
+                )
+                .default_value(defaults.force)
+                .mutable_playing()
+                .build(),
+        ]
+    }
+
+    /// Sets the property if it is one of these; false if it is not.
+    pub(super) fn set(&mut self, name: &str, value: &glib::Value) -> bool {
+        match name {
+            "store-crops" => self.store_crops = value.get().unwrap_or_default(),
+            "enroll-force" => self.force = value.get().unwrap_or_default(),
+            _ => return false,
+        }
+        true
+    }
+
+    /// The property's value if it is one of these.
+    pub(super) fn get(&self, name: &str) -> Option<glib::Value> {
+        match name {
+            "store-crops" => Some(self.store_crops.to_value()),
+            "enroll-force" => Some(self.force.to_value()),
+            _ => None,
+        }
+    }
+
+    /// Are the surroundings of faces to be cut?
+    pub(super) fn loose_crops(&self) -> bool {
+        self.store_crops == StoreCropsSetting::Loose
+    }
+
+    fn rules(&self) -> EnrollRules {
+        let store_crops = match self.store_crops {
+            StoreCropsSetting::Never => StoreCrops::Never,
+            StoreCropsSetting::Aligned => StoreCrops::Aligned,
+            StoreCropsSetting::Loose => StoreCrops::Loose,
+        };
+        EnrollRules { force: self.force, store_crops, ..EnrollRules::default() }
+    }
+}
 
 /// All signals of the element.
 pub(super) fn all() -> Vec<glib::subclass::Signal> {
@@ -53,19 +156,21 @@ fn signal(
         .class_handler(move |args| {
             let element = args.first()?.get::<FaceRecognize>().ok()?;
             let mut answer = gst::Structure::new_empty(name);
-            match work(element.imp(), args) {
+            let fields = match work(element.imp(), args) {
                 Ok(fields) => {
                     answer.set("ok", true);
                     answer.set("reason", "");
-                    for (field, value) in fields {
-                        answer.set_value(field, value);
-                    }
+                    fields
                 }
-                Err(reason) => {
+                Err(Refusal { reason, fields }) => {
                     answer.set("ok", false);
                     answer.set("reason", text(&reason));
                     answer.set("person-id", "");
+                    fields
                 }
+            };
+            for (field, value) in fields {
+                answer.set_value(field, value);
             }
             Some(answer.to_value())
         })
@@ -80,14 +185,18 @@ fn words(args: &[glib::Value], index: usize) -> String {
     args.get(index).and_then(|a| a.get::<Option<String>>().ok().flatten()).unwrap_or_default()
 }
 
-/// A face of a sample, and its crop.
+/// A face of a sample, and its crops.
 struct SampleFace {
     face: Face,
     crop: AlignedCrop,
+    loose: Option<LooseFace>,
+    /// In square pixels.
+    detection: Detection,
 }
 
-/// The observed faces of a sample that passed the detector, largest first.
-fn faces_of(sample: &gst::Sample) -> Result<Vec<SampleFace>, String> {
+/// The observed faces of a sample that passed the detector, largest first, with what is around
+/// them if that is `wanted`.
+fn faces_of(sample: &gst::Sample, wanted: bool) -> Result<Vec<SampleFace>, String> {
     let buffer = sample.buffer().ok_or("the sample has no buffer")?;
     let caps = sample.caps().ok_or("the sample has no caps")?;
     let info = gst_video::VideoInfo::from_caps(caps)
@@ -101,12 +210,30 @@ fn faces_of(sample: &gst::Sample) -> Result<Vec<SampleFace>, String> {
     let mapping = Mapping::new(&meta, &info);
     let cut = |face: Face| {
         let landmarks = face.landmarks.filter(|_| face.observed)?;
-        let crop = AlignedCrop::cut(&view, &mapping.landmarks_to_pixels(&landmarks))?;
-        Some(SampleFace { face, crop })
+        let landmarks = mapping.landmarks_to_pixels(&landmarks);
+        let crop = AlignedCrop::cut(&view, &landmarks)?;
+        let bbox = mapping.box_to_pixels(&face.bbox);
+        let loose = wanted.then(|| LooseFace::cut(&view, &bbox, &landmarks)).flatten();
+        let detection = in_square_pixels(&view, bbox, landmarks, face.score);
+        Some(SampleFace { face, crop, loose, detection })
     };
     let mut faces: Vec<SampleFace> = meta.faces.into_iter().filter_map(cut).collect();
     faces.sort_by(|a, b| b.face.bbox.area().total_cmp(&a.face.bbox.area()));
     Ok(faces)
+}
+
+/// What became of a crop, in the answer.
+fn verdict(result: &Result<Stored, Rejection>) -> glib::SendValue {
+    let (verdict, reason, detail) = match result {
+        Ok(Stored::New) => ("enrolled", "", String::new()),
+        Ok(Stored::Duplicate) => ("duplicate", "", String::new()),
+        Err(rejection) => ("rejected", rejection.reason(), with_causes(rejection)),
+    };
+    let structure = gst::Structure::builder("sample")
+        .field("verdict", verdict)
+        .field("reason", reason)
+        .field("detail", text(&detail));
+    structure.build().to_send_value()
 }
 
 impl imp::FaceRecognize {
@@ -124,23 +251,52 @@ impl imp::FaceRecognize {
         }
     }
 
-    fn store(&self, gallery: &Gallery, name: &str, samples: &[NewSample]) -> Answer {
+    /// Passes samples through the gate, and stores those that it lets pass.
+    fn store(
+        &self,
+        gallery: &Gallery,
+        name: &str,
+        samples: &[TrackSample],
+        source: &str,
+        until: Instant,
+    ) -> Answer {
+        let threshold = {
+            let guard = self.state.lock();
+            let state = guard.as_ref().ok_or("the element has not started")?;
+            state.stream.embedder.spec().threshold
+        };
+        let rules = self.enroll_settings().rules();
         let (path, fingerprint) = (gallery.path(), gallery.fingerprint());
-        let access = Access::Write;
-        let enrolled = Gallery::open_with_timeout(path, fingerprint, access, LONGEST_WAIT)
-            .and_then(|writer| writer.enroll(name, samples))
+        let wait = until.saturating_duration_since(Instant::now());
+        let writer = Gallery::open_with_timeout(path, fingerprint, Access::Write, wait)
             .map_err(|e| with_causes(&e))?;
-        self.written();
-        Ok(vec![("person-id", enrolled.person_id.to_send_value())])
+        let sources = samples.iter().map(|s| (s, source.to_owned()));
+        let EnrolledSamples { enrolled, samples } =
+            enroll_samples(&writer, name, sources, &rules, threshold)
+                .map_err(|e| with_causes(&e))?;
+        let refused = samples.iter().find_map(|s| s.as_ref().err());
+        let reason = refused.map(|r| format!("{}: {}", r.reason(), with_causes(r)));
+        let verdicts = gst::Array::new(samples.iter().map(verdict)).to_send_value();
+        let Some(enrolled) = enrolled else {
+            let reason = reason.unwrap_or_else(|| "there is nothing to enrol".to_owned());
+            return Err(Refusal { reason, fields: vec![("samples", verdicts)] });
+        };
+        if enrolled.added > 0 {
+            self.written();
+        }
+        Ok(vec![("person-id", enrolled.person_id.to_send_value()), ("samples", verdicts)])
     }
 
     /// Embeddings of the crops, one each, where the model gives one.
-    fn embed(&self, faces: &[SampleFace]) -> Result<Vec<Option<Embedding>>, String> {
+    fn embed(
+        &self,
+        faces: &[SampleFace],
+        until: Instant,
+    ) -> Result<Vec<Option<Embedding>>, String> {
         let mut guard = self.state.lock();
         let state = guard.as_mut().ok_or("the element has not started")?;
         let crops: Vec<&AlignedCrop> = faces.iter().map(|f| &f.crop).collect();
-        let deadline = Some(std::time::Instant::now() + LONGEST_WAIT);
-        let embedded = state.stream.embedder.embed(&crops, deadline);
+        let embedded = state.stream.embedder.embed(&crops, Some(until));
         Ok(embedded.map_err(|e| with_causes(&e))?.into_iter().map(Result::ok).collect())
     }
 
@@ -153,37 +309,38 @@ impl imp::FaceRecognize {
             track.ok_or_else(|| format!("there is no track {track_id} now"))?.samples().to_vec()
         };
         if samples.is_empty() {
-            return Err(format!("track {track_id} has no usable crop yet"));
+            return Err(format!("track {track_id} has no usable crop yet").into());
         }
         let source = format!("track {track_id}");
-        let samples: Vec<NewSample> = samples.iter().map(|s| new_sample(s, &source)).collect();
-        self.store(&gallery, name, &samples)
+        self.store(&gallery, name, &samples, &source, Instant::now() + LONGEST_WAIT)
     }
 
     fn enroll_sample(&self, sample: &gst::Sample, name: &str) -> Answer {
+        let until = Instant::now() + LONGEST_WAIT;
         let gallery = self.gallery()?;
-        let mut faces = faces_of(sample)?;
+        let settings = self.enroll_settings();
+        let mut faces = faces_of(sample, settings.loose_crops())?;
         let area = |f: &SampleFace| f.face.bbox.area();
+        let nearly =
+            |a: &SampleFace, b: &SampleFace| area(b) >= SampleRules::ENROLMENT.rival_area * area(a);
         match &faces[..] {
-            [] => return Err("the sample has no observed face with landmarks".to_owned()),
-            [first, second, ..]
-                if area(second) >= SampleRules::ENROLMENT.rival_area * area(first) =>
-            {
-                return Err("several-faces: a second one is nearly as large".to_owned());
+            [] => return Err("the sample has no observed face with landmarks".into()),
+            [first, second, ..] if nearly(first, second) && !settings.force => {
+                return Err("several-faces: a second one is nearly as large".into());
             }
             _ => faces.truncate(1),
         }
-        let embedding = self.embed(&faces)?.pop().flatten();
+        let embedding = self.embed(&faces, until)?.pop().flatten();
         let embedding = embedding.ok_or("the face gives no usable embedding")?;
-        let SampleFace { face, crop } = faces.remove(0);
-        let sample = TrackSample { crop, embedding, weight: face.score };
-        self.store(&gallery, name, &[new_sample(&sample, "sample")])
+        let SampleFace { crop, loose, detection, .. } = faces.remove(0);
+        let sample = TrackSample { crop, loose, embedding, detection };
+        self.store(&gallery, name, &[sample], "sample", until)
     }
 
     fn search(&self, sample: &gst::Sample) -> Answer {
         self.gallery()?;
-        let faces = faces_of(sample)?;
-        let embeddings = self.embed(&faces)?;
+        let faces = faces_of(sample, false)?;
+        let embeddings = self.embed(&faces, Instant::now() + LONGEST_WAIT)?;
         let options = self.options();
         let guard = self.state.lock();
         let state = guard.as_ref().ok_or("the element has not started")?;

@@ -4,11 +4,14 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use face_core::align::AlignedCrop;
+use face_core::detect::Detection;
 use face_core::embed::{Embedder, Embedding};
 use face_core::frame::FrameView;
-use face_core::gallery::{Gallery, GalleryError, Identification, Match, NewSample};
+use face_core::gallery::{Gallery, GalleryError, Identification, Match};
+use face_core::geometry::{BBox, Landmarks};
 use face_core::identity::{Change, Status, TrackIdentities, TrackSample};
 use face_core::inference::InferenceError;
+use face_core::loose::LooseFace;
 
 use crate::meta::{Candidate, Event, Face, FrameFaces, Mapping};
 
@@ -26,6 +29,8 @@ pub(super) struct Options {
     pub(super) top_k: usize,
     pub(super) every_face: bool,
     pub(super) embed_output: bool,
+    /// Cut the surroundings of faces too, for enrolling their tracks.
+    pub(super) loose_crops: bool,
 }
 
 /// A track's news, for the bus.
@@ -60,7 +65,9 @@ pub(super) struct Stats {
 struct Due {
     index: usize,
     crop: AlignedCrop,
-    weight: f32,
+    loose: Option<LooseFace>,
+    /// In square pixels.
+    detection: Detection,
 }
 
 /// Times of a frame.
@@ -198,13 +205,16 @@ impl Stream {
                 continue;
             }
             let landmarks = face.landmarks.map(|l| mapping.landmarks_to_pixels(&l));
-            let crop = landmarks.and_then(|l| AlignedCrop::cut(view, &l));
-            let Some(crop) = crop else {
+            let cut = landmarks.and_then(|l| Some((l, AlignedCrop::cut(view, &l)?)));
+            let Some((landmarks, crop)) = cut else {
                 self.stats.unusable += 1;
                 continue;
             };
-            let bbox = mapping.box_to_pixels(&face.bbox).scaled(view.pixel_aspect, 1.0);
-            due.push(Due { index, crop, weight: face.score * bbox.min_side() });
+            let bbox = mapping.box_to_pixels(&face.bbox);
+            let wanted = options.loose_crops && face.track_id != 0;
+            let loose = wanted.then(|| LooseFace::cut(view, &bbox, &landmarks)).flatten();
+            let detection = in_square_pixels(view, bbox, landmarks, face.score);
+            due.push(Due { index, crop, loose, detection });
         }
         if due.is_empty() {
             return Ok(());
@@ -219,7 +229,7 @@ impl Stream {
             };
             let frame = faces.frame_id;
             let face = &mut faces.faces[due.index];
-            self.take_in(face, frame, due.crop, due.weight, embedding, options, when, report);
+            self.take_in(face, frame, due, embedding, options, when, report);
         }
         Ok(())
     }
@@ -229,8 +239,7 @@ impl Stream {
         &mut self,
         face: &mut Face,
         frame: u64,
-        crop: AlignedCrop,
-        weight: f32,
+        due: Due,
         embedding: Embedding,
         options: &Options,
         when: &When,
@@ -250,7 +259,8 @@ impl Stream {
             fill(face, result.status, known, Some(&result));
             return;
         }
-        let sample = TrackSample { crop, embedding, weight };
+        let Due { crop, loose, detection, .. } = due;
+        let sample = TrackSample { crop, loose, embedding, detection };
         let at = (frame, when.time_ns);
         let own = self.embedder.spec().threshold;
         let track_id = face.track_id;
@@ -345,9 +355,14 @@ fn event(track_id: u64, person: Option<&Match>, when: &When) -> Event {
     }
 }
 
-/// A track's crop as the gallery stores it.
-pub(super) fn new_sample(sample: &TrackSample, source: &str) -> NewSample {
-    let mut new = NewSample::new(sample.embedding.clone(), source);
-    new.crop_png = sample.crop.to_png().ok();
-    new
+/// A face of a picture as the enrolment gate measures it.
+pub(super) fn in_square_pixels(
+    view: &FrameView<'_>,
+    bbox: BBox,
+    landmarks: Landmarks,
+    score: f32,
+) -> Detection {
+    let bbox = bbox.scaled(view.pixel_aspect, 1.0);
+    let landmarks = Landmarks(landmarks.0.map(|p| view.to_square(p)));
+    Detection { bbox, score, landmarks: Some(landmarks) }
 }
