@@ -1,16 +1,20 @@
 //! Enrols the people of the first part of a video under numbered names.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use face_core::embed::{Embedder, Embedding, Fingerprint};
-use face_core::gallery::{Access, Gallery, NewSample};
-use face_core::identity::Status;
+use face_core::gallery::{Access, Gallery, Snapshot};
+use face_core::identity::{Status, TrackSample};
 use face_core::inference::PoolOptions;
 use face_core::model::{self, Task};
+use face_core::recognizer::{EnrollError, EnrollRules, enroll_samples};
 use gst::prelude::*;
+use gstface::crops::{self, CutFace};
+use gstface::meta::Face;
 use parking_lot::Mutex;
 
 use crate::analyze::check_video;
@@ -22,10 +26,6 @@ use crate::run::{self, Progress, Tapped};
 /// The part of a video that is looked at unless told otherwise: a third, within these limits.
 const SHORTEST: Duration = Duration::from_secs(5);
 const LONGEST: Duration = Duration::from_secs(30);
-/// Faces smaller than this are blurred when they are brought to the 112 px of the embedder.
-const MIN_SIDE_PX: f32 = 40.0;
-/// Doubtful detections are often profiles or half hidden.
-const MIN_SCORE: f32 = 0.7;
 /// Good pictures that a person needs: fewer may be a chance.
 const MIN_PICTURES: usize = 5;
 /// Samples stored per person.
@@ -44,6 +44,9 @@ pub struct VideoEnrollOptions {
     /// People are called PREFIX-1, PREFIX-2, … in the order in which they appear; numbers that
     /// the gallery has already are left out.
     pub prefix: String,
+    /// What faces must be like, and which pictures of them are stored. By force every face that can
+    /// be aligned is a good picture.
+    pub rules: EnrollRules,
 }
 
 /// What [`enroll_from_video`] did.
@@ -53,6 +56,8 @@ pub struct VideoEnrollment {
     pub people: Vec<VideoPerson>,
     /// Groups of faces with too few good pictures, not enrolled.
     pub too_few: usize,
+    /// Faces that were no good pictures: their number by the reason, in one word.
+    pub refused: BTreeMap<&'static str, usize>,
     /// How much of the video was looked at, nanoseconds.
     pub end_ns: Option<u64>,
     pub warnings: Vec<String>,
@@ -66,13 +71,26 @@ pub struct VideoPerson {
     pub known: bool,
     /// Good pictures found.
     pub pictures: usize,
-    /// Samples stored.
+    /// Samples stored; none if the gate refused all that were chosen, and then the gallery does not
+    /// have the person, unless it knew them.
     pub samples: usize,
+    /// Chosen pictures that the gate refused.
+    pub rejected: Vec<RejectedPicture>,
     pub first_pts_ns: Option<u64>,
 }
 
+/// A picture of a person that is like those that the gallery has, or goes with somebody else's.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RejectedPicture {
+    pub pts_ns: Option<u64>,
+    /// In one word, for machines.
+    pub reason: &'static str,
+    /// The same for people.
+    pub detail: String,
+}
+
 /// Finds the people of the first part of a video and enrols up to five pictures of each that
-/// differ most. Nothing is written unless the part was read without an error and somebody was
+/// differ most, with their crops, through the enrolment gate. Nothing is written unless the part was read without an error and somebody was
 /// found. `progress` as in [`crate::analyze_file`].
 ///
 /// # Errors
@@ -91,13 +109,13 @@ pub fn enroll_from_video(
         embeddings: true,
         ..ChainOptions::default()
     };
-    let seen = Arc::new(Mutex::new(Seen::new(threshold, options.part)));
+    let seen = Arc::new(Mutex::new(Seen::new(threshold, options)));
     let tap = {
         let seen = seen.clone();
         move |tapped: &Tapped| Ok(seen.lock().add(tapped))
     };
     let ended = run::run(&chain, tap, &mut progress)?;
-    let Seen { people, end_ns, .. } = std::mem::take(&mut *seen.lock());
+    let Seen { people, end_ns, refused, unreadable, .. } = std::mem::take(&mut *seen.lock());
     let (groups, few): (Vec<_>, Vec<_>) =
         people.groups().into_iter().partition(|group| group.len() >= MIN_PICTURES);
     if groups.is_empty() {
@@ -105,11 +123,14 @@ pub fn enroll_from_video(
             path: options.video.clone(),
             wanted: MIN_PICTURES,
             seconds: end_ns.unwrap_or(0).div_ceil(1_000_000_000),
+            refused: refused.iter().map(|(r, n)| format!("{r} {n}")).collect::<Vec<_>>().join(", "),
         });
     }
     let gallery = Gallery::open(&options.gallery, &fingerprint, Access::Create)?;
     let people = store(&gallery, options, threshold, &groups)?;
-    Ok(VideoEnrollment { people, too_few: few.len(), end_ns, warnings: ended.warnings })
+    let mut warnings = ended.warnings;
+    warnings.extend(unreadable.map(|reason| format!("frames that could not be read: {reason}")));
+    Ok(VideoEnrollment { people, too_few: few.len(), refused, end_ns, warnings })
 }
 
 /// The embedding space, and the threshold that its model recommends.
@@ -133,6 +154,10 @@ fn embedder(options: &Recognition) -> Result<(Arc<Fingerprint>, f32), AnalyzeErr
 #[derive(Default)]
 struct Seen {
     people: People,
+    rules: EnrollRules,
+    refused: BTreeMap<&'static str, usize>,
+    /// Why the pixels of a frame could not be read; the first time.
+    unreadable: Option<String>,
     frame: u64,
     part: Option<Duration>,
     /// Where to stop; known from the first frame on, unless the length of the video is not.
@@ -141,8 +166,9 @@ struct Seen {
 }
 
 impl Seen {
-    fn new(threshold: f32, part: Option<Duration>) -> Self {
-        Self { people: People::new(threshold), part, ..Self::default() }
+    fn new(threshold: f32, options: &VideoEnrollOptions) -> Self {
+        let VideoEnrollOptions { part, rules, .. } = *options;
+        Self { people: People::new(threshold), part, rules, ..Self::default() }
     }
 
     fn add(&mut self, tapped: &Tapped) -> ControlFlow<()> {
@@ -156,20 +182,40 @@ impl Seen {
             return ControlFlow::Break(());
         }
         self.end_ns = self.end_ns.max(tapped.pts_ns.map(|p| p + tapped.duration_ns.unwrap_or(0)));
-        let (w, h) = (tapped.faces.width as f32, tapped.faces.height as f32);
-        for face in &tapped.faces.faces {
-            let good = face.observed
-                && face.status != Status::Filtered
-                && face.score >= MIN_SCORE
-                && face.bbox.scaled(w, h).min_side() >= MIN_SIDE_PX;
-            let embedding = face.embedding.as_deref().and_then(|b| Embedding::from_bytes(b).ok());
-            if let Some(embedding) = embedding.filter(|_| good) {
-                let sample = Sample { embedding, frame: self.frame, pts_ns: tapped.pts_ns };
-                self.people.add(face.track_id, sample);
-            }
+        if let Err(reason) = self.add_faces(tapped) {
+            self.unreadable.get_or_insert(reason);
         }
         self.frame += 1;
         ControlFlow::Continue(())
+    }
+
+    /// Takes in the good pictures of a frame, and counts the others by their reason.
+    fn add_faces(&mut self, tapped: &Tapped) -> Result<(), String> {
+        let wanted =
+            |face: &Face| face.status != Status::Filtered && face.embedding.is_some();
+        if !tapped.faces.faces.iter().any(wanted) {
+            return Ok(());
+        }
+        let caps = tapped.pad.current_caps().ok_or("they have no caps")?;
+        let info = gst_video::VideoInfo::from_caps(&caps).map_err(|e| e.to_string())?;
+        let loose = self.rules.store_crops.loose();
+        let cut = crops::cut_faces(tapped.buffer, &info, &tapped.faces, loose, wanted)?;
+        for CutFace { index, crop, loose, detection } in cut {
+            let face = &tapped.faces.faces[index];
+            let embedding = face.embedding.as_deref().and_then(|b| Embedding::from_bytes(b).ok());
+            let Some(embedding) = embedding else { continue };
+            let picture = TrackSample { crop, loose, embedding, detection };
+            match self.rules.check_pixels(&picture) {
+                Err(rejection) if !self.rules.force => {
+                    *self.refused.entry(rejection.reason()).or_default() += 1;
+                }
+                _ => {
+                    let (frame, pts_ns) = (self.frame, tapped.pts_ns);
+                    self.people.add(face.track_id, Sample { face: picture, frame, pts_ns });
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -192,9 +238,8 @@ fn store(
 ) -> Result<Vec<VideoPerson>, AnalyzeError> {
     let before = gallery.snapshot();
     let taken: Vec<String> = gallery.persons()?.into_iter().map(|p| p.name).collect();
-    let mut names =
-        (1u64..).map(|n| format!("{}-{n}", options.prefix)).filter(|n| !taken.contains(n));
-    let source = options.video.file_name().unwrap_or_default().to_string_lossy();
+    let names = (1u64..).map(|n| format!("{}-{n}", options.prefix));
+    let mut names = names.filter(|n| !taken.contains(n)).peekable();
     let mut people = Vec::new();
     for group in groups {
         let mut person = VideoPerson {
@@ -202,27 +247,55 @@ fn store(
             known: false,
             pictures: group.len(),
             samples: 0,
-            first_pts_ns: group.first().and_then(|s| s.pts_ns),
+            rejected: Vec::new(),
+            first_pts_ns: group.first_pts_ns(),
         };
-        let known = group.mean().and_then(|mean| {
-            let found = before.identify(&mean, threshold, 0.0, 1).ok()?;
-            found.best.filter(|_| found.status == Status::Known)
-        });
-        if let Some(known) = known {
-            person.name = known.name.to_string();
-            person.known = true;
-        } else if let Some(name) = names.next() {
-            let samples: Vec<NewSample> = group
-                .most_different(SAMPLES, threshold)
-                .into_iter()
-                .map(|s| NewSample::new(s.embedding.clone(), sample_source(&source, s.pts_ns)))
-                .collect();
-            person.samples = gallery.enroll(&name, &samples)?.added;
+        if let Some(name) = known_as(&before, group, threshold) {
             person.name = name;
+            person.known = true;
+        } else if let Some(name) = names.peek() {
+            person.name.clone_from(name);
+            enroll(gallery, options, threshold, group, &mut person)?;
+            if person.samples > 0 {
+                names.next();
+            }
         }
         people.push(person);
     }
     Ok(people)
+}
+
+/// The name under which the gallery knows a group.
+fn known_as(gallery: &Snapshot, group: &Group, threshold: f32) -> Option<String> {
+    let found = gallery.identify(&group.mean()?, threshold, 0.0, 1).ok()?;
+    let best = found.best.filter(|_| found.status == Status::Known)?;
+    Some(best.name.to_string())
+}
+
+/// Stores the pictures of a group that differ most, under the name that `person` has.
+fn enroll(
+    gallery: &Gallery,
+    options: &VideoEnrollOptions,
+    threshold: f32,
+    group: &Group,
+    person: &mut VideoPerson,
+) -> Result<(), AnalyzeError> {
+    let video = options.video.file_name().unwrap_or_default().to_string_lossy();
+    let chosen = group.most_different(SAMPLES, threshold);
+    let pictures = chosen.iter().map(|s| (&s.face, sample_source(&video, s.pts_ns)));
+    let done = enroll_samples(gallery, &person.name, pictures, &options.rules, threshold);
+    let done = done.map_err(|e| match e {
+        EnrollError::Gallery(error) => error.into(),
+        error => AnalyzeError::pipeline(error),
+    })?;
+    person.samples = done.enrolled.map_or(0, |enrolled| enrolled.added);
+    for (sample, result) in chosen.iter().zip(done.samples) {
+        if let Err(rejection) = result {
+            let (reason, detail) = (rejection.reason(), rejection.to_string());
+            person.rejected.push(RejectedPicture { pts_ns: sample.pts_ns, reason, detail });
+        }
+    }
+    Ok(())
 }
 
 /// Where a sample came from: the file and the time in it.

@@ -54,9 +54,16 @@ pub enum AnalyzeError {
     Model { model: String, source: Box<dyn std::error::Error + Send + Sync> },
     #[error(
         "enrol from video '{}': nobody is on at least {wanted} good pictures of the first {seconds} \
-         s; choose a longer part or a video with larger faces", .path.display()
+         s{}; choose a longer part or a video with larger faces", .path.display(),
+        if .refused.is_empty() { String::new() } else { format!(" (refused faces: {refused})") }
     )]
-    Nobody { path: PathBuf, wanted: usize, seconds: u64 },
+    Nobody {
+        path: PathBuf,
+        wanted: usize,
+        seconds: u64,
+        /// Reasons and numbers of the faces that were refused; may be empty.
+        refused: String,
+    },
 }
 
 impl AnalyzeError {

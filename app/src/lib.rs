@@ -18,7 +18,9 @@ mod summary;
 
 pub use analyze::{AnalyzeOptions, analyze_file};
 pub use chain::Recognition;
-pub use enroll_video::{VideoEnrollOptions, VideoEnrollment, VideoPerson, enroll_from_video};
+pub use enroll_video::{
+    RejectedPicture, VideoEnrollOptions, VideoEnrollment, VideoPerson, enroll_from_video,
+};
 pub use error::AnalyzeError;
 pub use output::PendingFile;
 pub use run::Progress;

@@ -3,50 +3,87 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use face_core::embed::Embedding;
+use face_core::identity::TrackSample;
+
+/// Pictures that are kept of a group, with their pixels: the least alike ones.
+const KEPT: usize = 8;
 
 /// A good picture of a face.
 #[derive(Clone, Debug)]
 pub(crate) struct Sample {
-    pub(crate) embedding: Embedding,
+    pub(crate) face: TrackSample,
     /// Number of the frame.
     pub(crate) frame: u64,
     pub(crate) pts_ns: Option<u64>,
 }
 
+impl Sample {
+    /// Cosine similarity; 1 where it cannot be told.
+    fn similarity(&self, other: &Sample) -> f32 {
+        self.face.embedding.cosine(&other.face.embedding).unwrap_or(1.0)
+    }
+}
+
 /// Pictures of one person.
 #[derive(Clone, Debug)]
 pub(crate) struct Group {
-    samples: Vec<Sample>,
+    count: usize,
+    /// At most [`KEPT`].
+    kept: Vec<Sample>,
     /// Sum of the embeddings.
     sum: Vec<f32>,
     frames: BTreeSet<u64>,
+    first: (u64, Option<u64>),
 }
 
 impl Group {
     fn new(sample: Sample) -> Self {
-        let sum = sample.embedding.as_slice().to_vec();
-        Self { frames: BTreeSet::from([sample.frame]), sum, samples: vec![sample] }
+        Self {
+            count: 1,
+            sum: sample.face.embedding.as_slice().to_vec(),
+            frames: BTreeSet::from([sample.frame]),
+            first: (sample.frame, sample.pts_ns),
+            kept: vec![sample],
+        }
     }
 
     fn push(&mut self, sample: Sample) {
-        for (sum, value) in self.sum.iter_mut().zip(sample.embedding.as_slice()) {
-            *sum += value;
-        }
-        self.frames.insert(sample.frame);
-        self.samples.push(sample);
+        self.absorb(Group::new(sample));
     }
 
     fn absorb(&mut self, other: Group) {
         for (sum, value) in self.sum.iter_mut().zip(&other.sum) {
             *sum += value;
         }
+        self.count += other.count;
         self.frames.extend(other.frames);
-        self.samples.extend(other.samples);
+        if other.first.0 < self.first.0 {
+            self.first = other.first;
+        }
+        self.kept.extend(other.kept);
+        while self.kept.len() > KEPT {
+            self.drop_one();
+        }
+    }
+
+    /// Of the two pictures that are most alike the poorer one is given up.
+    fn drop_one(&mut self) {
+        let mut most = (f32::NEG_INFINITY, 0);
+        for (i, a) in self.kept.iter().enumerate() {
+            for (j, b) in self.kept.iter().enumerate().skip(i + 1) {
+                let similarity = a.similarity(b);
+                if similarity > most.0 {
+                    let poorer = if a.face.weight() < b.face.weight() { i } else { j };
+                    most = (similarity, poorer);
+                }
+            }
+        }
+        self.kept.remove(most.1);
     }
 
     /// Number of pictures.
     pub(crate) fn len(&self) -> usize {
-        self.samples.len()
+        self.count
     }
 
     /// The mean direction; `None` if the pictures cancel out.
@@ -54,8 +91,9 @@ impl Group {
         Embedding::new(&self.sum).ok()
     }
 
-    pub(crate) fn first(&self) -> Option<&Sample> {
-        self.samples.iter().min_by_key(|s| s.frame)
+    /// Time of the first picture.
+    pub(crate) fn first_pts_ns(&self) -> Option<u64> {
+        self.first.1
     }
 
     /// Cosine similarity of the mean directions; nobody is twice on a frame.
@@ -70,9 +108,9 @@ impl Group {
     /// chosen. Pictures less like the mean than `threshold` may show somebody else.
     pub(crate) fn most_different(&self, count: usize, threshold: f32) -> Vec<&Sample> {
         let Some(mean) = self.mean() else { return Vec::new() };
-        let typical = |s: &Sample| s.embedding.cosine(&mean).unwrap_or(-1.0);
+        let typical = |s: &Sample| s.face.embedding.cosine(&mean).unwrap_or(-1.0);
         let mut left: Vec<(&Sample, f32)> = self
-            .samples
+            .kept
             .iter()
             .filter(|s| typical(s) >= threshold)
             .map(|s| (s, -typical(s)))
@@ -84,7 +122,7 @@ impl Group {
             let Some(next) = next.map(|(i, _)| i) else { break };
             let (sample, _) = left.remove(next);
             for (other, nearest) in &mut left {
-                let similarity = other.embedding.cosine(&sample.embedding).unwrap_or(1.0);
+                let similarity = other.similarity(sample);
                 *nearest = if chosen.is_empty() { similarity } else { nearest.max(similarity) };
             }
             chosen.push(sample);
@@ -111,7 +149,7 @@ impl People {
     pub(crate) fn add(&mut self, track: u64, sample: Sample) {
         let groups = self.tracks.entry(track).or_default();
         let similarity =
-            |g: &Group| g.mean().and_then(|m| m.cosine(&sample.embedding)).unwrap_or(-1.0);
+            |g: &Group| g.mean().and_then(|m| m.cosine(&sample.face.embedding)).unwrap_or(-1.0);
         // Track 0 is every face without one: several may be on a frame.
         let nearest = groups
             .iter_mut()
@@ -145,20 +183,34 @@ impl People {
             let other = groups.remove(j);
             groups[i].absorb(other);
         }
-        groups.sort_by_key(|g| g.first().map(|s| s.frame));
+        groups.sort_by_key(|g| g.first.0);
         groups
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use face_core::align::{AlignedCrop, CROP_SIDE};
+    use face_core::detect::Detection;
+    use face_core::geometry::BBox;
+
     use super::*;
 
     /// A unit vector in the plane of axes `axis` and `axis + 1`, turned by `degrees`.
     fn sample(axis: usize, degrees: f32, frame: u64) -> Sample {
         let mut v = [0.0; 8];
         (v[axis + 1], v[axis]) = degrees.to_radians().sin_cos();
-        Sample { embedding: Embedding::new(&v).unwrap(), frame, pts_ns: Some(frame) }
+        let face = TrackSample {
+            crop: AlignedCrop::from_rgb(vec![0; CROP_SIDE * CROP_SIDE * 3]).unwrap(),
+            loose: None,
+            embedding: Embedding::new(&v).unwrap(),
+            detection: Detection {
+                bbox: BBox::new(0.0, 0.0, 60.0, 60.0),
+                score: 0.9,
+                landmarks: None,
+            },
+        };
+        Sample { face, frame, pts_ns: Some(frame) }
     }
 
     #[test]
@@ -201,5 +253,20 @@ mod tests {
         assert_eq!(frames[0], 1);
         assert_eq!(frames[1..].iter().collect::<BTreeSet<_>>(), BTreeSet::from([&3, &4]));
         assert_eq!(groups[0].most_different(9, 0.5).len(), 5);
+    }
+
+    #[test]
+    fn few_pictures_are_kept_and_they_are_the_least_alike() {
+        let mut people = People::new(0.5);
+        for frame in 0..200 {
+            // Mostly the same picture, with a turned head now and then.
+            let degrees = if frame % 40 == 39 { 10.0 + frame as f32 / 8.0 } else { frame as f32 / 400.0 };
+            people.add(1, sample(0, degrees, frame));
+        }
+        let groups = people.groups();
+        assert_eq!((groups[0].len(), groups[0].kept.len()), (200, KEPT));
+        assert_eq!(groups[0].first_pts_ns(), Some(0));
+        let turned = groups[0].kept.iter().filter(|s| s.frame % 40 == 39).count();
+        assert_eq!(turned, 5);
     }
 }

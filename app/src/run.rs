@@ -38,6 +38,7 @@ pub struct Progress {
 /// A frame behind facerecognize.
 pub(crate) struct Tapped<'a> {
     pub(crate) faces: FrameFaces,
+    pub(crate) buffer: &'a gst::BufferRef,
     /// Stream time.
     pub(crate) pts_ns: Option<u64>,
     pub(crate) duration_ns: Option<u64>,
@@ -165,7 +166,7 @@ fn add_tap(
         };
         let pts_ns = stream_time(pad, buffer);
         let duration_ns = buffer.duration().map(gst::ClockTime::nseconds);
-        let result = tap(&Tapped { faces, pts_ns, duration_ns, pad });
+        let result = tap(&Tapped { faces, buffer, pts_ns, duration_ns, pad });
         shared.frames.fetch_add(1, Ordering::Relaxed);
         if let Some(pts) = pts_ns {
             shared.position.store(pts.saturating_add(1), Ordering::Relaxed);

@@ -8,6 +8,9 @@ use std::path::Path;
 use std::process::Command;
 
 use face_core::embed::Embedding;
+use face_core::gallery::{Access, Roster};
+use face_core::loose::StoreCrops;
+use face_core::recognizer::EnrollRules;
 use face_pipeline::schema::FrameRecord;
 use face_pipeline::{AnalyzeError, VideoEnrollOptions, analyze_file, enroll_from_video};
 use support::{HAMILTON, HEADS, WALKING, enrol_people, go_on, media, options, recognition};
@@ -173,6 +176,7 @@ fn real_people_of_a_video_are_enrolled_and_found_again() {
         recognition: recognition(),
         part: None,
         prefix: "person".to_owned(),
+        rules: EnrollRules { store_crops: StoreCrops::Loose, ..EnrollRules::default() },
     };
     let enrolled = enroll_from_video(&enroll, go_on).unwrap();
     println!("{enrolled:?}");
@@ -180,6 +184,15 @@ fn real_people_of_a_video_are_enrolled_and_found_again() {
     let named: Vec<&str> = enrolled.people.iter().map(|p| p.name.as_str()).collect();
     assert_eq!(named[0], "person-1");
     assert!(enrolled.people.iter().all(|p| !p.known && (1..=5).contains(&p.samples)));
+    // The clip has small and turned faces, too.
+    assert!(!enrolled.refused.is_empty(), "{enrolled:?}");
+    let roster = Roster::open(&gallery, Access::Read).unwrap();
+    for person in &enrolled.people {
+        let stored = roster.samples(&roster.find(&person.name).unwrap().id).unwrap();
+        assert_eq!(stored.len(), person.samples);
+        assert!(stored.iter().all(|s| s.crop && s.loose && s.source.contains(" at ")), "{stored:?}");
+    }
+    drop(roster);
     let again = enroll_from_video(&enroll, go_on).unwrap();
     assert!(again.people.iter().all(|p| p.known && p.samples == 0), "{again:?}");
     let mut options = options(&media, HAMILTON);

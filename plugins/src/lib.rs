@@ -1,5 +1,6 @@
 //! GStreamer elements that find, follow, recognise and draw faces.
 
+pub mod crops;
 pub mod faceannotate;
 pub mod facedetect;
 pub mod facerecognize;

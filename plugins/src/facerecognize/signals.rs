@@ -4,11 +4,10 @@
 use std::time::{Duration, Instant};
 
 use face_core::align::AlignedCrop;
-use face_core::detect::Detection;
 use face_core::embed::Embedding;
 use face_core::gallery::{Access, Gallery, Roster};
 use face_core::identity::{Status, TrackSample};
-use face_core::loose::{LooseFace, StoreCrops};
+use face_core::loose::StoreCrops;
 use face_core::recognizer::{
     EnrollRules, EnrolledSamples, Rejection, SampleRules, Stored, enroll_samples,
 };
@@ -18,8 +17,8 @@ use gst::subclass::prelude::*;
 
 use super::FaceRecognize;
 use super::imp;
-use super::stream::in_square_pixels;
-use crate::meta::{Face, FrameFaces, Mapping, text};
+use crate::crops::{self, CutFace};
+use crate::meta::{FrameFaces, text};
 use crate::runtime::with_causes;
 
 /// The longest wait for another process that writes to, or reads, the gallery.
@@ -185,18 +184,15 @@ fn words(args: &[glib::Value], index: usize) -> String {
     args.get(index).and_then(|a| a.get::<Option<String>>().ok().flatten()).unwrap_or_default()
 }
 
-/// A face of a sample, and its crops.
+/// A face of a sample.
 struct SampleFace {
-    face: Face,
-    crop: AlignedCrop,
-    loose: Option<LooseFace>,
-    /// In square pixels.
-    detection: Detection,
+    id: u32,
+    cut: CutFace,
 }
 
 /// The observed faces of a sample that passed the detector, largest first, with what is around
-/// them if that is `wanted`.
-fn faces_of(sample: &gst::Sample, wanted: bool) -> Result<Vec<SampleFace>, String> {
+/// them if they are to be `loose`.
+fn faces_of(sample: &gst::Sample, loose: bool) -> Result<Vec<SampleFace>, String> {
     let buffer = sample.buffer().ok_or("the sample has no buffer")?;
     let caps = sample.caps().ok_or("the sample has no caps")?;
     let info = gst_video::VideoInfo::from_caps(caps)
@@ -204,22 +200,9 @@ fn faces_of(sample: &gst::Sample, wanted: bool) -> Result<Vec<SampleFace>, Strin
     let meta = FrameFaces::read(buffer)
         .ok_or("the sample has no GstFaceMeta: take it from behind onnxfacedetect")?
         .map_err(|e| e.to_string())?;
-    let frame = gst_video::VideoFrameRef::from_buffer_ref_readable(buffer, &info)
-        .map_err(|e| e.to_string())?;
-    let view = crate::frame::view(&frame).map_err(|e| e.to_string())?;
-    let mapping = Mapping::new(&meta, &info);
-    let cut = |face: Face| {
-        let landmarks = face.landmarks.filter(|_| face.observed)?;
-        let landmarks = mapping.landmarks_to_pixels(&landmarks);
-        let crop = AlignedCrop::cut(&view, &landmarks)?;
-        let bbox = mapping.box_to_pixels(&face.bbox);
-        let loose = wanted.then(|| LooseFace::cut(&view, &bbox, &landmarks)).flatten();
-        let detection = in_square_pixels(&view, bbox, landmarks, face.score);
-        Some(SampleFace { face, crop, loose, detection })
-    };
-    let mut faces: Vec<SampleFace> = meta.faces.into_iter().filter_map(cut).collect();
-    faces.sort_by(|a, b| b.face.bbox.area().total_cmp(&a.face.bbox.area()));
-    Ok(faces)
+    let mut cut = crops::cut_faces(buffer, &info, &meta, loose, |_| true)?;
+    cut.sort_by(|a, b| b.detection.bbox.area().total_cmp(&a.detection.bbox.area()));
+    Ok(cut.into_iter().map(|cut| SampleFace { id: meta.faces[cut.index].id, cut }).collect())
 }
 
 /// What became of a crop, in the answer.
@@ -295,7 +278,7 @@ impl imp::FaceRecognize {
     ) -> Result<Vec<Option<Embedding>>, String> {
         let mut guard = self.state.lock();
         let state = guard.as_mut().ok_or("the element has not started")?;
-        let crops: Vec<&AlignedCrop> = faces.iter().map(|f| &f.crop).collect();
+        let crops: Vec<&AlignedCrop> = faces.iter().map(|f| &f.cut.crop).collect();
         let embedded = state.stream.embedder.embed(&crops, Some(until));
         Ok(embedded.map_err(|e| with_causes(&e))?.into_iter().map(Result::ok).collect())
     }
@@ -320,7 +303,7 @@ impl imp::FaceRecognize {
         let gallery = self.gallery()?;
         let settings = self.enroll_settings();
         let mut faces = faces_of(sample, settings.loose_crops())?;
-        let area = |f: &SampleFace| f.face.bbox.area();
+        let area = |f: &SampleFace| f.cut.detection.bbox.area();
         let nearly =
             |a: &SampleFace, b: &SampleFace| area(b) >= SampleRules::ENROLMENT.rival_area * area(a);
         match &faces[..] {
@@ -332,7 +315,7 @@ impl imp::FaceRecognize {
         }
         let embedding = self.embed(&faces, until)?.pop().flatten();
         let embedding = embedding.ok_or("the face gives no usable embedding")?;
-        let SampleFace { crop, loose, detection, .. } = faces.remove(0);
+        let CutFace { crop, loose, detection, .. } = faces.remove(0).cut;
         let sample = TrackSample { crop, loose, embedding, detection };
         self.store(&gallery, name, &[sample], "sample", until)
     }
@@ -344,9 +327,9 @@ impl imp::FaceRecognize {
         let options = self.options();
         let guard = self.state.lock();
         let state = guard.as_ref().ok_or("the element has not started")?;
-        let found = faces.iter().zip(embeddings).map(|(SampleFace { face, .. }, embedding)| {
+        let found = faces.iter().zip(embeddings).map(|(SampleFace { id, .. }, embedding)| {
             let result = embedding.and_then(|e| state.stream.identify(&e, &options));
-            let mut s = gst::Structure::builder("face").field("id", u64::from(face.id)).build();
+            let mut s = gst::Structure::builder("face").field("id", u64::from(*id)).build();
             s.set("status", result.as_ref().map_or(Status::Error, |r| r.status).as_str());
             if let Some(best) = result.and_then(|r| r.best) {
                 s.set("person-id", text(&best.person_id));

@@ -8,11 +8,11 @@ use face_core::detect::Detection;
 use face_core::embed::{Embedder, Embedding};
 use face_core::frame::FrameView;
 use face_core::gallery::{Gallery, GalleryError, Identification, Match};
-use face_core::geometry::{BBox, Landmarks};
 use face_core::identity::{Change, Status, TrackIdentities, TrackSample};
 use face_core::inference::InferenceError;
 use face_core::loose::LooseFace;
 
+use crate::crops::in_square_pixels;
 use crate::meta::{Candidate, Event, Face, FrameFaces, Mapping};
 
 /// An event stays on the buffers for so long, so that a dropped buffer loses nothing.
@@ -353,16 +353,4 @@ fn event(track_id: u64, person: Option<&Match>, when: &When) -> Event {
         running_time_ns: when.running_time.map(gst::ClockTime::nseconds),
         utc: utc.ok().map(|s| s.to_string()),
     }
-}
-
-/// A face of a picture as the enrolment gate measures it.
-pub(super) fn in_square_pixels(
-    view: &FrameView<'_>,
-    bbox: BBox,
-    landmarks: Landmarks,
-    score: f32,
-) -> Detection {
-    let bbox = bbox.scaled(view.pixel_aspect, 1.0);
-    let landmarks = Landmarks(landmarks.0.map(|p| view.to_square(p)));
-    Detection { bbox, score, landmarks: Some(landmarks) }
 }
