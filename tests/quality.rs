@@ -427,7 +427,8 @@ fn real_tracks_are_enrolled_under_their_names() {
         let rules = SampleRules::ENROLMENT;
         let sample = people.recognizer.sample(&photo.picture.view(), &rules).unwrap();
         let loose = sample.detection.landmarks;
-        let loose = loose.and_then(|l| LooseFace::cut(&photo.picture.view(), &sample.detection.bbox, &l));
+        let loose =
+            loose.and_then(|l| LooseFace::cut(&photo.picture.view(), &sample.detection.bbox, &l));
         let Sample { crop, embedding, detection } = sample;
         TrackSample { crop, loose, embedding, detection }
     };

@@ -191,8 +191,7 @@ impl Seen {
 
     /// Takes in the good pictures of a frame, and counts the others by their reason.
     fn add_faces(&mut self, tapped: &Tapped) -> Result<(), String> {
-        let wanted =
-            |face: &Face| face.status != Status::Filtered && face.embedding.is_some();
+        let wanted = |face: &Face| face.status != Status::Filtered && face.embedding.is_some();
         if !tapped.faces.faces.iter().any(wanted) {
             return Ok(());
         }

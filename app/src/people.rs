@@ -260,7 +260,8 @@ mod tests {
         let mut people = People::new(0.5);
         for frame in 0..200 {
             // Mostly the same picture, with a turned head now and then.
-            let degrees = if frame % 40 == 39 { 10.0 + frame as f32 / 8.0 } else { frame as f32 / 400.0 };
+            let degrees =
+                if frame % 40 == 39 { 10.0 + frame as f32 / 8.0 } else { frame as f32 / 400.0 };
             people.add(1, sample(0, degrees, frame));
         }
         let groups = people.groups();

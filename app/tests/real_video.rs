@@ -190,7 +190,10 @@ fn real_people_of_a_video_are_enrolled_and_found_again() {
     for person in &enrolled.people {
         let stored = roster.samples(&roster.find(&person.name).unwrap().id).unwrap();
         assert_eq!(stored.len(), person.samples);
-        assert!(stored.iter().all(|s| s.crop && s.loose && s.source.contains(" at ")), "{stored:?}");
+        assert!(
+            stored.iter().all(|s| s.crop && s.loose && s.source.contains(" at ")),
+            "{stored:?}"
+        );
     }
     drop(roster);
     let again = enroll_from_video(&enroll, go_on).unwrap();

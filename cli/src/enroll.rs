@@ -10,7 +10,7 @@ use face_core::recognizer::{EnrollError, EnrollRules, Enrolment};
 use serde::Serialize;
 
 use crate::enroll_video::{self, VideoArguments};
-use crate::gate::GateOptions;
+use crate::gate::{CropOptions, GateOptions};
 use crate::options::ModelOptions;
 use crate::output::{self, Exit, counted, printable};
 
@@ -43,10 +43,15 @@ pub(crate) struct Arguments {
     /// Take the largest face even if another is nearly as large
     #[arg(long)]
     largest: bool,
-    /// Enrol what would be rejected, too, of each picture the largest face; not what has no face
+    /// Enrol what would be rejected, too, of each picture the largest face, of a video every one;
+    /// not what has no face
     #[arg(long)]
     force: bool,
-    /// Print one JSON object per picture: file, name, verdict, reason, detail, person_id
+    #[command(flatten)]
+    crops: CropOptions,
+    /// Print one JSON object per picture: file, name, verdict, reason, detail, person_id; with
+    /// --from-video per person: name, verdict, pictures, samples, first_pts_ns, rejected (pts_ns,
+    /// reason, detail of pictures that the gate refused)
     #[arg(long)]
     json: bool,
     /// Pictures (JPEG, PNG, BMP, WebP); without --name: folders of the form DIR/NAME/PICTURE
@@ -105,10 +110,28 @@ struct Totals {
     unreadable: usize,
 }
 
+impl Arguments {
+    fn rules(&self) -> EnrollRules {
+        EnrollRules {
+            sample: self.quality.sample_rules(self.largest),
+            gate: self.quality.gate(),
+            force: self.force,
+            store_crops: self.crops.store_crops,
+        }
+    }
+}
+
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
     if let Some(video) = &arguments.video.from_video {
         let Arguments { gallery, json, models, .. } = arguments;
-        return enroll_video::run(&arguments.video, video, gallery, *json, models);
+        return enroll_video::run(
+            &arguments.video,
+            video,
+            gallery,
+            *json,
+            models,
+            arguments.rules(),
+        );
     }
     let candidates = match &arguments.name {
         Some(name) => named_candidates(name, &arguments.paths)?,
@@ -116,12 +139,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
     };
     let mut recognizer = arguments.models.recognizer()?;
     let gallery = Gallery::open(&arguments.gallery, recognizer.fingerprint(), Access::Create)?;
-    let rules = EnrollRules {
-        sample: arguments.quality.sample_rules(arguments.largest),
-        gate: arguments.quality.gate(),
-        force: arguments.force,
-        ..EnrollRules::default()
-    };
+    let rules = arguments.rules();
     let bar = output::progress(candidates.len());
     let mut totals = Totals::default();
     let pictures = candidates.into_iter().map(|candidate| (candidate.name, candidate.path));

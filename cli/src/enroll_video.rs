@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use face_core::recognizer::EnrollRules;
 use face_pipeline::{VideoEnrollOptions, VideoEnrollment, VideoPerson, enroll_from_video};
 use serde::Serialize;
 
@@ -37,20 +38,33 @@ fn seconds(text: &str) -> Result<Duration, String> {
 #[derive(Debug, Serialize)]
 struct Line<'a> {
     name: &'a str,
-    /// `enrolled`, or `known`: the gallery had the person already under that name.
+    /// `enrolled`; `known`: the gallery had the person already under that name; `rejected`: the gate
+    /// refused every picture, and nothing was stored.
     verdict: &'static str,
     pictures: usize,
     samples: usize,
     first_pts_ns: Option<u64>,
+    rejected: Vec<Rejected<'a>>,
 }
 
-/// Enrols and prints a line per person. Status 0 if somebody is in the gallery now.
+/// A picture that the gate refused.
+#[derive(Debug, Serialize)]
+struct Rejected<'a> {
+    pts_ns: Option<u64>,
+    /// In one word, for machines.
+    reason: &'static str,
+    /// The same for people.
+    detail: &'a str,
+}
+
+/// Enrols and prints a line per person. Status 0 if one of them is in the gallery now.
 pub(crate) fn run(
     arguments: &VideoArguments,
     video: &Path,
     gallery: &Path,
     as_json: bool,
     models: &ModelOptions,
+    rules: EnrollRules,
 ) -> anyhow::Result<Exit> {
     let options = VideoEnrollOptions {
         video: video.to_owned(),
@@ -58,6 +72,7 @@ pub(crate) fn run(
         recognition: recognition(models),
         part: arguments.seconds,
         prefix: arguments.prefix.clone(),
+        rules,
     };
     let Some(done) = watched(|progress| enroll_from_video(&options, progress))? else {
         return Ok(Exit::Interrupted);
@@ -75,33 +90,51 @@ pub(crate) fn run(
     } else {
         output::line(&summary)?;
     }
-    Ok(Exit::Success)
+    let some = done.people.iter().any(|p| p.known || p.samples > 0);
+    Ok(if some { Exit::Success } else { Exit::Negative })
 }
 
 fn print(person: &VideoPerson, as_json: bool) -> anyhow::Result<()> {
-    let VideoPerson { name, pictures, samples, first_pts_ns, .. } = person;
-    let verdict = if person.known { "known" } else { "enrolled" };
+    let VideoPerson { name, pictures, samples, rejected, first_pts_ns, .. } = person;
+    let verdict = match (person.known, samples) {
+        (true, _) => "known",
+        (false, 0) => "rejected",
+        (false, _) => "enrolled",
+    };
     if as_json {
-        let first_pts_ns = *first_pts_ns;
+        let rejected = rejected.iter().map(|r| Rejected {
+            pts_ns: r.pts_ns,
+            reason: r.reason,
+            detail: &r.detail,
+        });
         return output::json(&Line {
             name,
             verdict,
             pictures: *pictures,
             samples: *samples,
-            first_pts_ns,
+            first_pts_ns: *first_pts_ns,
+            rejected: rejected.collect(),
         });
     }
-    let first = first_pts_ns.map(|ns| format!(", first at {:.1} s", ns as f64 / 1e9));
+    let at = |ns: &u64| format!("{:.1} s", *ns as f64 / 1e9);
+    let first = first_pts_ns.as_ref().map(|ns| format!(", first at {}", at(ns)));
     let text = format!(
         "{verdict:<9}  {name}  {samples} of {pictures} pictures{}",
         first.unwrap_or_default()
     );
-    output::line(&printable(&text))
+    output::line(&printable(&text))?;
+    for picture in rejected {
+        let at = picture.pts_ns.as_ref().map_or("?".to_owned(), at);
+        let text = format!("{:<9}  {name}  at {at}  {}: {}", "", picture.reason, picture.detail);
+        output::line(&printable(&text))?;
+    }
+    Ok(())
 }
 
 fn summary(done: &VideoEnrollment) -> String {
-    let enrolled = done.people.iter().filter(|p| !p.known).count();
-    let known = done.people.len() - enrolled;
+    let enrolled = done.people.iter().filter(|p| p.samples > 0).count();
+    let known = done.people.iter().filter(|p| p.known).count();
+    let rejected = done.people.len() - enrolled - known;
     let mut text = format!("{enrolled} people enrolled");
     if let Some(end) = done.end_ns {
         text += &format!(" from the first {:.1} s", end as f64 / 1e9);
@@ -109,8 +142,15 @@ fn summary(done: &VideoEnrollment) -> String {
     if known > 0 {
         text += &format!(", {known} known before");
     }
+    if rejected > 0 {
+        text += &format!(", {rejected} rejected");
+    }
     if done.too_few > 0 {
         text += &format!(", {} left out with too few good pictures", done.too_few);
+    }
+    if !done.refused.is_empty() {
+        let reasons: Vec<String> = done.refused.iter().map(|(r, n)| format!("{r} {n}")).collect();
+        text += &format!("; faces that were no good pictures: {}", reasons.join(", "));
     }
     text
 }

@@ -1,9 +1,20 @@
-//! The options that say which pictures are good enough to stand for a person.
+//! The options that say which pictures are good enough to stand for a person, and which are kept.
 
+use face_core::loose::StoreCrops;
 use face_core::quality::Gate;
 use face_core::recognizer::SampleRules;
 
 use crate::options::similarity;
+
+/// The option of commands that store pictures of faces.
+#[derive(Debug, clap::Args)]
+pub(crate) struct CropOptions {
+    /// Which pictures of a face the gallery keeps: never any (it can then never go to another
+    /// embedder), the aligned face, or also the loose one with its surroundings, from which another
+    /// alignment can be cut
+    #[arg(long, value_name = "never|aligned|loose", default_value = StoreCrops::default().as_str())]
+    pub(crate) store_crops: StoreCrops,
+}
 
 /// Options of commands that pass samples through the enrolment gate.
 #[derive(Debug, clap::Args)]

@@ -35,6 +35,7 @@ struct Scene<'a> {
     contents: Contents,
     enrolments: usize,
     acknowledged: usize,
+    forgotten: usize,
 }
 
 fn contents(gallery: &str) -> Contents {
@@ -44,7 +45,8 @@ fn contents(gallery: &str) -> Contents {
         let samples = roster.samples(&person.id).unwrap();
         assert!(!samples.is_empty(), "half an enrolment: {} has no sample", person.name);
         for sample in samples {
-            assert!(sample.crop, "half an enrolment: {} has no picture", sample.source);
+            let pictures = sample.crop && sample.loose;
+            assert!(pictures, "half an enrolment: {} has no picture", sample.source);
             contents.insert((person.name.clone(), sample.source));
         }
     }
@@ -100,7 +102,8 @@ impl Scene<'_> {
     }
 
     fn enrol(&mut self, longest: Duration) {
-        let name = format!("enrolled {}", self.enrolments);
+        // None is part of another one: what is forgotten is looked for.
+        let name = format!("enrolled {:06}", self.enrolments);
         self.enrolments += 1;
         let mut arguments = tiny::enroll(&self.gallery, &self.embedder(), &name);
         arguments.extend(self.pictures.iter().cloned());
@@ -191,6 +194,40 @@ impl Scene<'_> {
         self.contents = now;
     }
 
+    /// Erases a person, all of them or nothing; what is left undone is done by another run.
+    fn forget(&mut self, longest: Duration) {
+        let names: BTreeSet<String> = self.contents.iter().map(|(name, _)| name.clone()).collect();
+        let names: Vec<String> = names.into_iter().collect();
+        if names.len() < 3 {
+            return;
+        }
+        let name = names[self.numbers.below(names.len())].clone();
+        let gallery = self.gallery.clone();
+        let (_, done) =
+            self.kill(&["gallery", "forget", "--yes", "--gallery", &gallery, &name], longest);
+        let now = self.check();
+        let without: Contents = self.contents.iter().filter(|(n, _)| *n != name).cloned().collect();
+        assert!(now == without || (now == self.contents && !done), "half a person is forgotten");
+        if now == without {
+            // Without a name it ends what others began.
+            if !done {
+                let rest = self.setup.run(&["gallery", "forget", "--yes", "--gallery", &gallery]);
+                assert_eq!(rest.code, 0, "{rest:?}");
+            }
+            assert_eq!(
+                Roster::open(gallery.as_ref(), Access::Read).unwrap().unfinished().unwrap(),
+                0
+            );
+            for file in [gallery.clone(), format!("{gallery}-wal")] {
+                let bytes = std::fs::read(&file).unwrap_or_default();
+                let found = bytes.windows(name.len()).any(|w| w == name.as_bytes());
+                assert!(!found, "'{name}' is still in {file}");
+            }
+            self.forgotten += 1;
+        }
+        self.contents = now;
+    }
+
     /// Goes to the other embedder.
     fn migrate(&mut self, longest: Duration) {
         let from = self.embedder();
@@ -252,17 +289,24 @@ fn killed_process_loses_nothing_acknowledged_and_leaves_nothing_half_done() {
         pictures,
         enrolments: 0,
         acknowledged: 0,
+        forgotten: 0,
     };
     for _ in 0..kills() {
-        match scene.numbers.below(9) {
+        match scene.numbers.below(10) {
             0..=2 => scene.enrol(longest.mul_f64(1.1)),
             3 => scene.back_up(longest / 2),
             4 => scene.restore(longest / 2),
             5 => scene.import(longest),
             6 => scene.merge(longest / 2),
+            7 => scene.forget(longest / 2),
             _ => scene.migrate(longest),
         }
     }
     assert!(scene.acknowledged > 0, "no enrolment got anywhere");
-    eprintln!("{} enrolments acknowledged in {} kills", scene.acknowledged, kills());
+    let Scene { acknowledged, enrolments, forgotten, .. } = scene;
+    eprintln!(
+        "{} kills: {acknowledged} pictures acknowledged in {enrolments} enrolments, {forgotten} \
+         people forgotten",
+        kills()
+    );
 }

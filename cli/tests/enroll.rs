@@ -154,10 +154,16 @@ fn names_of_every_script_survive_and_cannot_steer_the_terminal() {
     let shown = setup.run(&["recognize", "--gallery", &gallery, &picture]);
     assert!(shown.stdout.contains(&name.replace('\u{202e}', "\u{fffd}")), "{shown:?}");
 
-    for bad in ["", "  ", "a\nb", "a\u{1b}[2Jb"] {
+    let search = ["gallery", "search", "--gallery", &gallery, &picture];
+    let found = setup.run(&[&search[..], &["--json"]].concat());
+    assert_eq!(found.json()[0]["top"][0]["name"], name, "{found:?}");
+    let shown = setup.run(&search);
+    assert!(shown.stdout.contains(&name.replace('\u{202e}', "\u{fffd}")), "{shown:?}");
+
+    for bad in ["", "  ", "a\nb", "a\u{1b}[2Jb", &"x".repeat(10_240), &"é".repeat(201)] {
         let answer = setup.run(&["enroll", "--gallery", &gallery, "--name", bad, &picture]);
         answer.is_error(2, &["person name"]);
-        assert!(!answer.stderr.contains('\u{1b}'), "{answer:?}");
+        assert!(!answer.stderr.contains('\u{1b}') && answer.stderr.len() < 1_000, "{answer:?}");
     }
     assert_eq!(Gallery::inspect(gallery.as_ref()).unwrap().persons, 1);
 }

@@ -240,6 +240,18 @@ fn every_command_takes_odd_names_and_shows_them_harmless() {
         let question = scene.run("remove", &["--", name]);
         question.is_error(2, &[&shown]);
         assert!(!question.stderr.contains('\u{202e}'));
+        let (file, copy) = (scene.folder.path().join("people"), scene.folder.path().join("copy"));
+        let (file, copy) = (file.to_str().unwrap(), copy.to_str().unwrap());
+        assert_eq!(scene.json("export", &[file])["persons"], 1);
+        let imported = Command::new(env!("CARGO_BIN_EXE_facectl"))
+            .args(["gallery", "import", "--gallery", scene.path().to_str().unwrap(), file])
+            .args(["--on-clash", "skip", "--json"])
+            .output();
+        let imported = Answer::of(&imported.unwrap());
+        assert_eq!(imported.code, 0, "{imported:?}");
+        scene.json("backup", &[copy]);
+        let text = scene.run("audit", &[]).stdout;
+        assert!(!text.contains('\u{202e}') && !text.contains('\u{1b}'), "{text}");
         let forgotten = scene.json("forget", &["--yes", "--", name]);
         assert_eq!((&forgotten["forgotten"], &forgotten["samples"]), (&true.into(), &4.into()));
         scene.gallery.enroll(name, &[sample(9)]).unwrap();

@@ -70,7 +70,27 @@ fn calibration_says_what_it_cannot_show() {
     assert!(text.stdout.contains("517 comparisons say no more than at most 0.58 %"), "{text:?}");
     let svg = std::fs::read_to_string(&plot).unwrap();
     assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n"), "{svg}");
-    assert!(svg.matches("<polyline").count() >= 3 && svg.contains("0.40 (proposed, not shown)"));
+    assert!(svg.contains("0.40 (proposed, not shown)"), "{svg}");
+    // In the legend, and as a curve; nobody was a stranger.
+    for (colour, times) in [("#c0392b", 2), ("#2471a3", 2), ("#8e44ad", 1)] {
+        let lines = svg.lines().filter(|l| l.starts_with("<polyline") && l.contains(colour));
+        assert!(lines.count() >= times, "{colour}: {svg}");
+    }
+    let picture = setup.path("plot.PNG");
+    let text = setup.run(&[&arguments[..], &["--plot", &picture]].concat());
+    assert_eq!((text.code, text.stderr.as_str()), (0, ""), "{text:?}");
+    let bytes = std::fs::read(&picture).unwrap();
+    let drawn = image::load_from_memory_with_format(&bytes, image::ImageFormat::Png).unwrap();
+    let drawn = drawn.to_rgb8();
+    assert_eq!(drawn.dimensions(), (1520, 880));
+    let count = |colour: [u8; 3]| drawn.pixels().filter(|p| p.0 == colour).count();
+    // The curves, more of each than the legend has, and the proposal.
+    for colour in [[0xc0, 0x39, 0x2b], [0x24, 0x71, 0xa3], [0x1e, 0x84, 0x49]] {
+        assert!(count(colour) > 500, "{colour:?}: {}", count(colour));
+    }
+    let nowhere = setup.path("no/such/folder.png");
+    let failed = setup.run(&[&arguments[..], &["--plot", &nowhere]].concat());
+    failed.is_error(2, &["write plot", &nowhere]);
 
     let strangers = setup.media("groups");
     let more = ["--json", "--far", "0.02", "--strangers", &strangers];
@@ -102,7 +122,9 @@ fn calibration_says_what_it_cannot_show() {
     assert_eq!((&proposal["shown"], &proposal["needed"]), (&json!(true), &json!(150)));
     assert!(proposal["false_accepts"]["upper_bound"].as_f64().unwrap() <= 0.02);
 
-    for (bad, part) in [("--far=0", "above 0"), ("--plot=a.png", ".svg")] {
+    for (bad, part) in
+        [("--far=0", "above 0"), ("--plot=a.pdf", ".svg or .png"), ("--plot=png", ".svg or .png")]
+    {
         let refused = setup.run(&[&arguments[..], &[bad]].concat());
         assert!(refused.code == 2 && refused.stderr.contains(part), "{refused:?}");
     }

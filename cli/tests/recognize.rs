@@ -7,13 +7,26 @@ use std::io::Read;
 use std::path::Path;
 use std::process::Stdio;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use face_core::embed::{Embedding, Fingerprint};
 use face_core::gallery::{Access, Gallery, NewSample};
 use serde_json::{Value, json};
 use support::{Answer, Setup, keys};
 
-const FACE_KEYS: [&str; 7] =
-    ["box", "score", "landmarks", "status", "name", "person_id", "similarity"];
+const FACE_KEYS: [&str; 11] = [
+    "box",
+    "score",
+    "landmarks",
+    "status",
+    "name",
+    "person_id",
+    "similarity",
+    "margin",
+    "top_k",
+    "filter",
+    "properties",
+];
 
 /// Names on a picture, by falling score of the faces; null for unknown ones.
 fn names(record: &Value) -> Vec<&str> {
@@ -60,7 +73,8 @@ fn json_of_a_picture_has_exactly_the_documented_shape() {
     let answer = setup.run(&arguments);
     assert_eq!(keys(answer.stdout.trim()), ["file", "width", "height", "frame_id", "faces"]);
     let faces = answer.stdout.split_once("\"faces\":[").unwrap().1;
-    let first = &faces[..=faces.find('}').unwrap()];
+    // Up to the end of its last field, an empty object.
+    let first = &faces[..faces.find("{}").unwrap() + 3];
     assert_eq!(keys(first), FACE_KEYS);
 
     let record = &answer.json()[0];
@@ -79,6 +93,13 @@ fn json_of_a_picture_has_exactly_the_documented_shape() {
     }
     assert_eq!((&face["status"], &face["name"]), (&json!("known"), &json!("barack-obama")));
     assert!(face["similarity"].as_f64().unwrap() > 0.7);
+    let top = face["top_k"].as_array().unwrap();
+    assert_eq!((top.len(), &top[0]["person_id"]), (3, &face["person_id"]));
+    assert!((&top[0]["name"], &top[0]["similarity"]) == (&face["name"], &face["similarity"]));
+    let behind = top[0]["similarity"].as_f64().unwrap() - top[1]["similarity"].as_f64().unwrap();
+    assert!((face["margin"].as_f64().unwrap() - behind).abs() < 1e-5, "{face}");
+    assert_eq!((&face["filter"], &face["properties"]), (&Value::Null, &json!({})));
+    assert_eq!((face.get("crop"), face.get("embedding")), (None, None));
     let stranger = &record["faces"][2];
     assert_eq!(stranger["status"], "unknown");
     assert!(stranger["name"].is_null() && stranger["person_id"].is_null());
@@ -88,6 +109,14 @@ fn json_of_a_picture_has_exactly_the_documented_shape() {
     let embedding = numbers(&answer.json()[0]["faces"][0]["embedding"]);
     assert_eq!(embedding.len(), 128);
     assert!((embedding.iter().map(|v| v * v).sum::<f64>() - 1.0).abs() < 1e-4);
+    let more = ["--crops", "--top-k", "1", "--min-margin", "1"];
+    let face = setup.run(&[&arguments[..], &more].concat()).json().remove(0)["faces"][0].take();
+    assert_eq!((&face["status"], &face["name"]), (&json!("uncertain"), &Value::Null));
+    assert_eq!(face["top_k"].as_array().unwrap().len(), 1);
+    let png = STANDARD.decode(face["crop"].as_str().unwrap()).unwrap();
+    let crop = image::load_from_memory_with_format(&png, image::ImageFormat::Png).unwrap();
+    assert_eq!((crop.width(), crop.height()), (112, 112));
+    assert_eq!(setup.run(&[&arguments[2..], &["--crops"]].concat()).code, 2);
     let strict = setup.run(&[&arguments[..], &["--threshold", "0.9"]].concat());
     assert_eq!(names(&strict.json()[0]), [""; 0]);
 }

@@ -283,10 +283,7 @@ pub fn before(gallery: &Path, model: &str) -> PathBuf {
 
 /// The aligned face of a sample, cut again from the looser picture if need be: if there is no
 /// aligned picture, if it is damaged, or if its alignment is another one.
-fn crop_of(
-    (aligned, loose): &Pictures,
-    same_alignment: bool,
-) -> Result<AlignedCrop, Lost> {
+fn crop_of((aligned, loose): &Pictures, same_alignment: bool) -> Result<AlignedCrop, Lost> {
     let aligned_crop = aligned.as_ref().filter(|_| same_alignment).and_then(|png| {
         let picture = Picture::decode("aligned picture", png).ok()?;
         let side = CROP_SIDE as u32;

@@ -453,7 +453,8 @@ mod tests {
             sample.detection.bbox = BBox::new(0.0, 0.0, weight, 2.0 * weight);
             all.observe(1, ms(frame as u64), sample, &unknown(), T);
         }
-        let weights: Vec<f32> = all.get(1).unwrap().samples().iter().map(TrackSample::weight).collect();
+        let weights: Vec<f32> =
+            all.get(1).unwrap().samples().iter().map(TrackSample::weight).collect();
         assert_eq!(weights, [5.0, 4.0, 3.0]);
     }
 }

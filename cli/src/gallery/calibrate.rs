@@ -44,9 +44,9 @@ pub(crate) struct Arguments {
     /// Wanted rate of false accepts: comparisons of a face with somebody else that pass
     #[arg(long, value_name = "RATE", default_value_t = 0.001, value_parser = rate)]
     far: f64,
-    /// Draw the rates over the threshold
-    #[arg(long, value_name = "OUT.svg", value_parser = svg)]
-    plot: Option<PathBuf>,
+    /// Draw the rates over the threshold, as SVG or PNG by the name's ending
+    #[arg(long, value_name = "OUT.svg|OUT.png", value_parser = plot_file)]
+    plot: Option<PlotFile>,
     /// Print a JSON object
     #[arg(long)]
     json: bool,
@@ -95,12 +95,20 @@ fn rate(text: &str) -> Result<f64, String> {
     rate.ok_or_else(|| "a rate above 0 and below 1 is needed, such as 0.001".to_owned())
 }
 
-fn svg(text: &str) -> Result<PathBuf, String> {
+/// Where a plot goes, and as what.
+#[derive(Clone, Debug)]
+struct PlotFile {
+    path: PathBuf,
+    png: bool,
+}
+
+fn plot_file(text: &str) -> Result<PlotFile, String> {
     let path = PathBuf::from(text);
-    if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("svg")) {
-        Ok(path)
-    } else {
-        Err("the plot is written as SVG: a name that ends in .svg is needed".to_owned())
+    let is = |ending: &str| path.extension().is_some_and(|e| e.eq_ignore_ascii_case(ending));
+    match (is("svg"), is("png")) {
+        (true, _) => Ok(PlotFile { path, png: false }),
+        (_, true) => Ok(PlotFile { path, png: true }),
+        _ => Err("the plot is SVG or PNG: a name that ends in .svg or .png is needed".to_owned()),
     }
 }
 
@@ -119,10 +127,10 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
         exit = Exit::Negative;
     }
     let rows: Vec<Rates> = (2..=16).map(|step| calibration.at(step as f32 * 0.05)).collect();
-    if let Some(path) = &arguments.plot {
+    if let Some(PlotFile { path, png }) = &arguments.plot {
         let drawing = plot::draw(&calibration, proposal.as_ref(), arguments.far);
-        std::fs::write(path, drawing)
-            .with_context(|| format!("write plot '{}'", path.display()))?;
+        let bytes = if *png { drawing.to_png()? } else { drawing.to_svg().into_bytes() };
+        std::fs::write(path, bytes).with_context(|| format!("write plot '{}'", path.display()))?;
     }
     let report = Report {
         people: snapshot.people().len(),
@@ -293,8 +301,8 @@ mod tests {
         for bad in ["0", "1", "-1", "nan", "x", ""] {
             assert!(rate(bad).is_err(), "{bad}");
         }
-        assert!(svg("a/b.SVG").is_ok());
-        assert!(svg("a.png").unwrap_err().contains(".svg"));
+        assert!(!plot_file("a/b.SVG").unwrap().png && plot_file("b.png").unwrap().png);
+        assert!(plot_file("a.pdf").unwrap_err().contains(".svg or .png"));
     }
 
     #[test]

@@ -4,11 +4,13 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use face_core::gallery::{Access, Gallery, NewSample};
+use face_core::loose::LooseFace;
 use face_core::picture::Picture;
 use face_core::recognizer::SampleRules;
 use serde_json::json;
 
 use super::Common;
+use crate::gate::CropOptions;
 use crate::options::ModelOptions;
 use crate::output::Exit;
 
@@ -33,6 +35,8 @@ pub(super) struct Arguments {
     /// Take the largest face even if another is nearly as large
     #[arg(long)]
     largest: bool,
+    #[command(flatten)]
+    crops: CropOptions,
     #[command(flatten)]
     models: ModelOptions,
 }
@@ -60,7 +64,12 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
         .sample(&picture.view(), &rules)
         .with_context(|| format!("look at '{}'", path.display()))?;
     let mut new = NewSample::new(sample.embedding, path.display().to_string());
-    new.crop_png = sample.crop.to_png().ok();
+    let store = arguments.crops.store_crops;
+    new.crop_png = sample.crop.to_png().ok().filter(|_| store.aligned());
+    let found = &sample.detection;
+    let landmarks = found.landmarks.filter(|_| store.loose());
+    let loose = landmarks.and_then(|l| LooseFace::cut(&picture.view(), &found.bbox, &l));
+    new.loose = loose.and_then(|l| l.encode().ok());
     let added = gallery.reject(&person.id, &new)?;
     let record = json!({"person_id": person.id, "name": person.name, "added": added});
     let again = if added { "" } else { ", as was known" };

@@ -44,6 +44,7 @@ pub fn enroll<'a>(gallery: &'a str, embedder: &'a str, name: &'a str) -> Vec<Str
     let detector = data("two_faces.onnx");
     // The tiny embedder finds all these people alike: the gate would reject them.
     let fixed = ["enroll", "--json", "--force", "--threads", "1", "--detector", &detector];
+    let fixed = [&fixed[..], &["--store-crops", "loose"]].concat();
     let given = ["--embedder", embedder, "--gallery", gallery, "--name", name];
     fixed.iter().chain(&given).map(|a| (*a).to_owned()).collect()
 }

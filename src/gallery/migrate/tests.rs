@@ -171,7 +171,8 @@ fn loose(face: &AlignedCrop) -> LooseCrop {
 fn aligned_picture_of_another_alignment_is_not_used() {
     let Some((mut old, mut new)) = embedders() else { return };
     let (_folder, path) = folder();
-    let space = Fingerprint { alignment: "another".into(), ..Fingerprint::clone(old.fingerprint()) };
+    let space =
+        Fingerprint { alignment: "another".into(), ..Fingerprint::clone(old.fingerprint()) };
     let gallery = Gallery::open(&path, &space, Access::Create).unwrap();
     // What is aligned otherwise looks like somebody else.
     let both = NewSample { loose: Some(loose(&face(5))), ..sample_of(&mut old, &face(6)) };
