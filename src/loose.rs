@@ -26,11 +26,11 @@ const MOST_TAPS: u32 = 4;
 pub enum StoreCrops {
     /// None: less is known of people, and the gallery can never go to another embedder.
     Never,
-    /// The aligned face, 112 × 112 pixels, about 25 KB: enough for every embedder of the same
+    /// The aligned face, 112 × 112 pixels, about 17 KB: enough for every embedder of the same
     /// alignment, which all of the registry are.
     #[default]
     Aligned,
-    /// The aligned face and the face with its surroundings, about 100 KB more: enough for an
+    /// The aligned face and the face with its surroundings, about 45 KB more: enough for an
     /// embedder of another alignment, too.
     Loose,
 }

@@ -6,12 +6,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use face_core::embed::Embedding;
+use face_core::embed::{Embedder, Embedding, Fingerprint};
 use face_core::frame::{FrameView, PixelFormat};
+use face_core::gallery::migrate::{self, Lost};
 use face_core::gallery::{Access, Gallery, NewSample};
 use face_core::identity::{Status, TrackSample};
 use face_core::inference::{self, PoolOptions};
-use face_core::loose::LooseFace;
+use face_core::loose::{LooseFace, StoreCrops};
 use face_core::model::{self, SearchPath, Task};
 use face_core::picture::Picture;
 use face_core::quality::Gate;
@@ -38,6 +39,7 @@ struct Photo {
 
 struct People {
     recognizer: Recognizer,
+    embedder: Embedder,
     photos: Vec<Photo>,
     folder: tempfile::TempDir,
 }
@@ -65,9 +67,11 @@ impl People {
         }
         let pools = PoolOptions::default();
         let mut recognizer = Recognizer::load(&detector, &embedder, &pools).unwrap();
+        // In the same pool: the model is not loaded twice.
+        let embedder = Embedder::load(&embedder, &pools).unwrap();
         let photos = photos(&media, &mut recognizer);
         assert_eq!(photos.len(), 47);
-        Some(People { recognizer, photos, folder: tempfile::tempdir().unwrap() })
+        Some(People { recognizer, embedder, photos, folder: tempfile::tempdir().unwrap() })
     }
 
     fn gallery(&self, name: &str) -> Gallery {
@@ -461,4 +465,40 @@ fn real_tracks_are_enrolled_under_their_names() {
         &PredictOptions::default(),
     );
     assert_eq!(found.unwrap().faces[0].name.as_deref(), Some(person.as_str()));
+}
+
+#[test]
+fn real_people_come_to_another_alignment_by_their_loose_crops() {
+    let Some(mut people) = People::new() else { return };
+    let path = people.folder.path().join("g");
+    // As if the embedder had aligned otherwise: aligned pictures are of no use then.
+    let own = Fingerprint::clone(people.recognizer.fingerprint());
+    let other = Fingerprint { alignment: "another".into(), ..own.clone() };
+    let gallery = Gallery::open(&path, &other, Access::Create).unwrap();
+    let People { recognizer, embedder, photos, .. } = &mut people;
+    for (i, photo) in photos.iter().enumerate() {
+        // Every fifth without its surroundings.
+        let store_crops = if i % 5 == 4 { StoreCrops::Aligned } else { StoreCrops::Loose };
+        let rules = EnrollRules { store_crops, ..EnrollRules::default() };
+        recognizer.enroll_image(&gallery, &photo.person, photo.file.as_str(), &rules).unwrap();
+    }
+    drop(gallery);
+    let bytes = std::fs::metadata(&path).unwrap().len();
+    println!("47 samples with aligned and 38 loose crops: {} KB", bytes / 1000);
+    let plan = migrate::plan(&path, &own).unwrap();
+    assert_eq!((plan.samples, &plan.lost[..]), (47, &[(Lost::NoLoosePicture, 9)][..]));
+    let done = migrate::run(&path, embedder, plan.lost(), &mut |_, _| ()).unwrap();
+    assert_eq!((done.samples, done.lost), (38, 9));
+    // The faces are those of the pictures, but for the rounding of one more resampling.
+    let migrated = Gallery::open(&path, &own, Access::Read).unwrap();
+    let snapshot = migrated.snapshot();
+    let mut least = f32::INFINITY;
+    for (i, photo) in photos.iter().enumerate().filter(|(i, _)| i % 5 != 4) {
+        let found = snapshot.identify(&photo.embedding, 0.4, MARGIN, 1).unwrap();
+        let best = found.best.unwrap();
+        assert_eq!((found.status, &*best.name), (Status::Known, &*photo.person), "{i}");
+        least = least.min(best.similarity);
+    }
+    println!("least similarity of a face with itself by its loose crop: {least:.3}");
+    assert!(least > 0.95, "{least}");
 }

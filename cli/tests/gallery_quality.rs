@@ -88,6 +88,9 @@ fn calibration_says_what_it_cannot_show() {
     for colour in [[0xc0, 0x39, 0x2b], [0x24, 0x71, 0xa3], [0x1e, 0x84, 0x49]] {
         assert!(count(colour) > 500, "{colour:?}: {}", count(colour));
     }
+    // Below the axis there is nothing but its labels.
+    let below = drawn.rows().skip(760).flatten();
+    assert!(below.clone().any(|p| p.0 == [0; 3]) && below.clone().all(|p| p.0[0] == p.0[1]));
     let nowhere = setup.path("no/such/folder.png");
     let failed = setup.run(&[&arguments[..], &["--plot", &nowhere]].concat());
     failed.is_error(2, &["write plot", &nowhere]);

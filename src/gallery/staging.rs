@@ -96,6 +96,16 @@ pub(super) fn folder_of(target: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
+/// Removes a staging folder that a killed process left. One that is in use stays, and so does any
+/// other folder.
+pub(super) fn remove_left(folder: &Path) {
+    let target = folder.to_str().and_then(|f| f.strip_suffix(".part"));
+    if let Some(target) = target.filter(|_| folder.join(LOCK).is_file()) {
+        // Whoever gets the folder removes what is in it, and in the end the folder.
+        drop(Staging::beside(Path::new(target)));
+    }
+}
+
 /// Makes the names in a file's folder survive a power cut; the file itself never needs it.
 fn sync_folder_of(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|f| !f.as_os_str().is_empty());
@@ -140,8 +150,23 @@ mod tests {
         assert_eq!(fs::read(&target).unwrap(), b"whole");
         assert!(!folder_of(&target).exists());
 
-        fs::create_dir(folder_of(&target)).unwrap();
-        fs::write(folder_of(&target).join("a"), b"left by a killed process").unwrap();
+        let left = || {
+            fs::create_dir(folder_of(&target)).unwrap();
+            fs::write(folder_of(&target).join("a"), b"left by a killed process").unwrap();
+        };
+        left();
+        // Without its lock it may be anybody's.
+        remove_left(&folder_of(&target));
+        assert!(folder_of(&target).exists());
+        fs::write(folder_of(&target).join(LOCK), b"").unwrap();
+        remove_left(&folder_of(&target));
+        assert!(!folder_of(&target).exists());
+        let busy = Staging::beside(&target).unwrap();
+        remove_left(&folder_of(&target));
+        assert!(folder_of(&target).join(LOCK).exists());
+        drop(busy);
+
+        left();
         let staging = Staging::beside(&target).unwrap();
         staging.create("a").unwrap().write_all(b"other").unwrap();
         let refused = staging.publish("a", false).unwrap_err();

@@ -256,6 +256,8 @@ impl Drawing {
                     };
                     context.move_to(x - part, *y);
                     context.show_text(text)?;
+                    // Showing text leaves its end as the beginning of the next line.
+                    context.new_path();
                 }
             }
         }

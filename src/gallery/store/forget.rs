@@ -8,7 +8,7 @@ use rusqlite::{Transaction, params};
 
 use super::needles::{Found, Needles};
 use super::{GalleryError, Store, people};
-use crate::gallery::{Forgotten, file};
+use crate::gallery::{Forgotten, file, staging};
 
 /// How long to wait before a busy file is tried again.
 const RETRY: Duration = Duration::from_millis(50);
@@ -56,6 +56,7 @@ impl Store {
             }
             std::thread::sleep(RETRY);
         }
+        self.remove_left()?;
         let elsewhere = self.search_remnants(also)?;
         self.write("forget in", |tx| tx.execute("DELETE FROM forgetting", []))?;
         // What was just deleted are hashes, overwritten with zeros; it is as well if readers keep
@@ -115,6 +116,14 @@ impl Store {
             0 => Ok(()),
             _ => Err(GalleryError::Busy { op: "forget in", path: self.path.clone() }),
         }
+    }
+
+    /// Removes the half-done backups, restores and migrations of killed processes: nobody would ever
+    /// end them.
+    fn remove_left(&self) -> Result<(), GalleryError> {
+        let files = file::companions(&self.path).map_err(|e| self.unsearched(&self.path, e))?;
+        files.iter().filter_map(|f| f.parent()).for_each(staging::remove_left);
+        Ok(())
     }
 
     /// A busy file is no proof: says in which files something may be left.
