@@ -67,6 +67,13 @@ fn real_people_of_a_video_are_enrolled_and_listed() {
     assert_eq!(lines.len(), 2);
     assert_eq!((&lines[0]["name"], &lines[0]["verdict"]), (&"person-1".into(), &"enrolled".into()));
 
+    assert!(lines.iter().all(|l| l["rejected"].is_array() && l["samples"] != 0), "{lines:?}");
+    let shown = facectl(&["gallery", "show", "-g", gallery, "--json", "person-1"]);
+    let shown: serde_json::Value = serde_json::from_slice(&shown.stdout).unwrap();
+    for sample in shown["stored"].as_array().unwrap() {
+        assert_eq!((&sample["crop"], &sample["loose"]), (&true.into(), &false.into()), "{shown}");
+    }
+
     let json = folder.path().join("a.json");
     let output = facectl(&["analyze", "-g", gallery, "--json", json.to_str().unwrap(), clip]);
     assert!(output.status.success(), "{}", text(&output.stderr));
@@ -78,6 +85,41 @@ fn real_people_of_a_video_are_enrolled_and_listed() {
     assert_eq!(analysis["schema"], "face-analysis/1");
     assert_eq!(analysis["models"]["embedder"], "mobilefacenet");
     assert_eq!(analysis["people"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn real_gate_refuses_faces_of_a_video_and_says_why() {
+    let Some(clip) = clip("head-pose-face-detection-female-and-male.mp4") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let gallery = folder.path().join("g.db");
+    let (gallery, clip) = (gallery.to_str().unwrap(), clip.to_str().unwrap());
+    let enroll = |more: &[&str]| {
+        let fixed = ["enroll", "-g", gallery, "--from-video", clip, "--seconds", "2"];
+        facectl(&[&fixed[..], more].concat())
+    };
+    let huge = enroll(&["--min-face-size", "4000"]);
+    assert_eq!(huge.status.code(), Some(2));
+    let error = text(&huge.stderr);
+    assert!(error.contains("nobody is on") && error.contains("small-face"), "{error}");
+    assert!(!std::path::Path::new(gallery).exists());
+
+    // Every picture of a person is like the first one, by this rule.
+    let near = enroll(&["--near-duplicate", "0.2", "--json", "--store-crops", "loose"]);
+    assert!(near.status.success(), "{}", text(&near.stderr));
+    let line: serde_json::Value =
+        serde_json::from_str(text(&near.stdout).lines().next().unwrap()).unwrap();
+    assert_eq!((&line["verdict"], &line["samples"]), (&"enrolled".into(), &1.into()), "{line}");
+    let rejected = line["rejected"].as_array().unwrap();
+    assert!(!rejected.is_empty(), "{line}");
+    for picture in rejected {
+        assert_eq!(picture["reason"], "near-duplicate", "{line}");
+        assert!(picture["pts_ns"].is_u64() && picture["detail"].is_string(), "{line}");
+    }
+    let forced = folder.path().join("forced.db");
+    let forced = ["-g", forced.to_str().unwrap(), "--from-video", clip, "--seconds", "2"];
+    let forced =
+        facectl(&[&["enroll", "--near-duplicate", "0.2", "--force"], &forced[..]].concat());
+    assert!(text(&forced.stdout).contains("  5 of "), "{}", text(&forced.stdout));
 }
 
 #[test]
