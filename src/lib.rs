@@ -6,6 +6,7 @@ pub mod align;
 pub mod attributes;
 pub mod detect;
 pub mod embed;
+pub mod event;
 pub mod fetch;
 pub mod frame;
 pub mod gallery;
@@ -20,5 +21,6 @@ pub mod preprocess;
 pub mod quality;
 pub mod recognizer;
 pub mod track;
+pub mod zone;
 
 mod runtime;

@@ -434,7 +434,8 @@ fn real_tracks_are_enrolled_under_their_names() {
         let loose =
             loose.and_then(|l| LooseFace::cut(&photo.picture.view(), &sample.detection.bbox, &l));
         let Sample { crop, embedding, detection } = sample;
-        TrackSample { crop, loose, embedding, detection }
+        let weight = detection.score;
+        TrackSample { crop, loose, embedding, detection, weight }
     };
     let (first, second) = ([sample(2), sample(3)], [sample(30)]);
     let person = people.photos[2].person.clone();

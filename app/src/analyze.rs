@@ -7,7 +7,8 @@ use std::sync::Arc;
 use face_core::model;
 use parking_lot::Mutex;
 
-use crate::chain::{self, ChainOptions, Recognition};
+use crate::chain::ChainOptions;
+use crate::elements::{self, Recognition};
 use crate::error::AnalyzeError;
 use crate::output::{PendingFile, PendingPath, final_path};
 use crate::run::{self, Ended, Progress, RunError, Tapped};
@@ -53,7 +54,7 @@ pub fn analyze_file(
 ) -> Result<Analysis, AnalyzeError> {
     check_video(&options.video)?;
     check_targets(options)?;
-    chain::init()?;
+    elements::init()?;
     let mut audio = true;
     let mut lost_sound = None;
     loop {

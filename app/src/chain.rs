@@ -2,42 +2,17 @@
 //! onnxfacedetect, facetrack and facerecognize; what leaves facerecognize is tapped and either
 //! dropped or drawn on and encoded (`copy`).
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
-use face_core::inference::Provider;
 use gst::glib;
 use gst::prelude::*;
 
 use crate::copy::Copy;
+use crate::elements::{FaceElements, FaceOptions, Recognition, discard, make, upright};
 use crate::error::AnalyzeError;
-
-/// Formats that the elements read without a conversion.
-const FORMATS: [&str; 9] = ["NV12", "I420", "RGB", "BGR", "RGBA", "BGRA", "RGBx", "BGRx", "GRAY8"];
-
-/// How faces are found, followed and recognised.
-#[derive(Clone, Debug, Default)]
-pub struct Recognition {
-    /// Registry name or path of the detector; the default one if absent.
-    pub detector: Option<String>,
-    /// Registry name or path of the embedder; the default one if absent.
-    pub embedder: Option<String>,
-    /// The detector looks at every N-th frame; 0: at every second one above 20 frames per second,
-    /// else at every one.
-    pub interval: u32,
-    /// Cosine similarity from which a face is a person; the model's own if absent.
-    pub threshold: Option<f32>,
-    /// Look at every frame and embed every observed face, not only when a track needs it.
-    pub every_face: bool,
-    pub provider: Provider,
-    /// Index of the GPU for CUDA and TensorRT.
-    pub device_id: u32,
-    /// Inference threads on a CPU; 0: one per core.
-    pub threads: u32,
-    /// Path of libonnxruntime.so; searched when absent.
-    pub runtime_library: Option<PathBuf>,
-}
 
 /// What the chain is built from.
 #[derive(Debug, Default)]
@@ -73,6 +48,36 @@ pub(crate) struct Streams {
     audio: AtomicUsize,
 }
 
+/// decodebin may lose the error of a demuxer that fails the moment it is started, and then waits
+/// for ever (GStreamer 1.22). A file in which no stream was found and that nobody reads from for
+/// this long has none.
+const LOST: Duration = Duration::from_secs(10);
+/// What is said of such a file.
+pub(crate) const NO_STREAMS: &str = "no streams were found in it; it is truncated or damaged";
+
+/// Looks whether a file is still being read.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    streams: Arc<Streams>,
+    reads: u64,
+    since: Instant,
+}
+
+impl Reading {
+    pub(crate) fn new(streams: Arc<Streams>) -> Self {
+        Self { streams, reads: 0, since: Instant::now() }
+    }
+
+    /// Was no stream found, and nothing read for long? To be called often.
+    pub(crate) fn is_lost(&mut self) -> bool {
+        let reads = self.streams.reads.load(Ordering::Relaxed);
+        if reads != self.reads || self.streams.found.load(Ordering::Relaxed) {
+            (self.reads, self.since) = (reads, Instant::now());
+        }
+        self.since.elapsed() > LOST
+    }
+}
+
 impl Drop for Chain {
     fn drop(&mut self) {
         // A pipeline must not be dropped while it runs. Going down to Null cannot fail.
@@ -80,42 +85,17 @@ impl Drop for Chain {
     }
 }
 
-/// Makes an element; `name` is unique in the pipeline and tells errors apart.
-pub(crate) fn make(factory: &str, name: &str) -> Result<gst::Element, AnalyzeError> {
-    gst::ElementFactory::make(factory).name(name).build().map_err(|_| missing(factory))
-}
-
-fn missing(factory: &str) -> AnalyzeError {
-    let package = match factory {
-        "videoconvert" | "videoscale" | "decodebin" | "audioconvert" | "audioresample" => {
-            "gstreamer1.0-plugins-base"
-        }
-        "videoflip" | "mp4mux" | "aacparse" | "mpegaudioparse" | "ac3parse" => {
-            "gstreamer1.0-plugins-good"
-        }
-        "x264enc" => "gstreamer1.0-plugins-ugly",
-        "h264parse" | "openh264enc" | "opusparse" => "gstreamer1.0-plugins-bad",
-        "onnxfacedetect" | "facetrack" | "facerecognize" | "faceannotate" => {
-            "a complete build of the face plugin"
-        }
-        _ => "libgstreamer1.0-0",
-    };
-    AnalyzeError::MissingElement { name: factory.to_owned(), package }
-}
-
-/// Starts GStreamer and registers the face elements. May be called again.
-pub(crate) fn init() -> Result<(), AnalyzeError> {
-    let fail = |e: &dyn std::fmt::Display| AnalyzeError::GStreamer { reason: e.to_string() };
-    gst::init().map_err(|e| fail(&e))?;
-    gstface::plugin_register_static().map_err(|e| fail(&e))
-}
-
 impl Chain {
     pub(crate) fn build(options: &ChainOptions) -> Result<Chain, AnalyzeError> {
         let pipeline = gst::Pipeline::with_name("face-pipeline");
         let mut chain = upright()?;
-        chain.extend(recognition(options)?);
-        let recognizer = chain.last().cloned();
+        let faces = FaceElements::build(&FaceOptions {
+            recognition: options.recognition.clone(),
+            gallery: options.gallery.as_deref(),
+            embeddings: options.embeddings,
+            properties: &[],
+        })?;
+        chain.extend(faces.in_order());
         let copy = match &options.annotate {
             Some((path, spool)) => Some(Copy::build(&pipeline, path, spool, &mut chain)?),
             None => {
@@ -125,106 +105,55 @@ impl Chain {
         };
         pipeline.add_many(&chain).map_err(AnalyzeError::pipeline)?;
         gst::Element::link_many(&chain).map_err(AnalyzeError::pipeline)?;
-        let tap = recognizer
-            .and_then(|e| e.static_pad("src"))
-            .ok_or_else(|| AnalyzeError::pipeline("facerecognize has no source pad"))?;
-        let entry = chain
-            .first()
-            .and_then(|e| e.static_pad("sink"))
-            .ok_or_else(|| AnalyzeError::pipeline("videoconvert has no sink pad"))?;
+        let tap = pad(&faces.recognizer, "src")?;
+        let entry = pad(&chain[0], "sink")?;
         if let Some(copy) = &copy {
             copy.finish()?;
         }
         let copy = copy.filter(|_| options.audio);
-        let streams = source(&pipeline, options, entry, copy)?;
+        let streams = file_source(&pipeline, &options.video, entry, copy)?.streams;
         Ok(Chain { pipeline, tap, streams })
     }
 }
 
-/// Pictures in a format that the elements read, turned as the file says.
-fn upright() -> Result<Vec<gst::Element>, AnalyzeError> {
-    let convert = make("videoconvert", "convert")?;
-    let formats = make("capsfilter", "formats")?;
-    let caps = gst::Caps::builder("video/x-raw").field("format", gst::List::new(FORMATS));
-    formats.set_property("caps", caps.build());
-    let flip = make("videoflip", "upright")?;
-    flip.set_property_from_str("video-direction", "auto");
-    Ok(vec![convert, formats, flip])
+/// What reads and decodes, in a pipeline.
+#[derive(Debug)]
+pub(crate) struct Decoded {
+    /// What reads.
+    pub(crate) source: gst::Element,
+    pub(crate) streams: Arc<Streams>,
 }
 
-fn recognition(options: &ChainOptions) -> Result<Vec<gst::Element>, AnalyzeError> {
-    let Recognition { detector, embedder, interval, threshold, every_face, .. } =
-        &options.recognition;
-    let detect = make("onnxfacedetect", "detect")?;
-    if let Some(model) = detector {
-        detect.set_property("model", model);
-    }
-    detect.set_property("interval", if *every_face { 1 } else { *interval });
-    let track = make("facetrack", "track")?;
-    let recognize = make("facerecognize", "recognize")?;
-    if let Some(model) = embedder {
-        recognize.set_property("model", model);
-    }
-    if let Some(gallery) = &options.gallery {
-        recognize.set_property("gallery", gallery.to_string_lossy().as_ref());
-    }
-    if let Some(threshold) = threshold {
-        recognize.set_property("threshold", threshold);
-    }
-    recognize.set_property("every-face", every_face);
-    recognize.set_property("embed-output", options.embeddings);
-    for element in [&detect, &recognize] {
-        inference(element, &options.recognition);
-    }
-    // Detection and recognition work side by side; two frames between them are enough.
-    Ok(vec![detect, queue("detected")?, track, recognize])
-}
-
-fn inference(element: &gst::Element, options: &Recognition) {
-    element.set_property_from_str("provider", options.provider.as_str());
-    element.set_property("device-id", options.device_id);
-    element.set_property("threads", options.threads);
-    if let Some(path) = &options.runtime_library {
-        element.set_property("runtime-library", path.to_string_lossy().as_ref());
-    }
-}
-
-pub(crate) fn queue(name: &str) -> Result<gst::Element, AnalyzeError> {
-    let queue = make("queue", name)?;
-    queue.set_property("max-size-buffers", 2u32);
-    queue.set_property("max-size-bytes", 0u32);
-    queue.set_property("max-size-time", 0u64);
-    Ok(queue)
-}
-
-fn discard(name: &str) -> Result<gst::Element, AnalyzeError> {
-    let sink = make("fakesink", name)?;
-    sink.set_property("sync", false);
-    // A stream that never gets data must not hold up the start.
-    sink.set_property("async", false);
-    Ok(sink)
-}
-
-/// filesrc ! decodebin, whose streams are linked as they are found.
-fn source(
+/// filesrc ! decodebin; the first video stream goes to `entry`.
+pub(crate) fn file_source(
     pipeline: &gst::Pipeline,
-    options: &ChainOptions,
+    video: &Path,
     entry: gst::Pad,
     copy: Option<Copy>,
-) -> Result<Arc<Streams>, AnalyzeError> {
-    let file = make("filesrc", "file")?;
-    file.set_property("location", &options.video);
-    let decode = make("decodebin", "decode")?;
+) -> Result<Decoded, AnalyzeError> {
+    let file = make("filesrc", "source")?;
+    file.set_property("location", video);
     let streams = Arc::new(Streams::default());
-    if let Some(pad) = file.static_pad("src") {
-        let streams = streams.clone();
-        pad.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
-            streams.reads.fetch_add(1, Ordering::Relaxed);
-            gst::PadProbeReturn::Ok
-        });
-    }
-    pipeline.add_many([&file, &decode]).map_err(AnalyzeError::pipeline)?;
+    let decode = decoder(pipeline, entry, copy, &streams)?;
+    let counted = streams.clone();
+    pad(&file, "src")?.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
+        counted.reads.fetch_add(1, Ordering::Relaxed);
+        gst::PadProbeReturn::Ok
+    });
+    pipeline.add(&file).map_err(AnalyzeError::pipeline)?;
     file.link(&decode).map_err(AnalyzeError::pipeline)?;
+    Ok(Decoded { source: file, streams })
+}
+
+/// decodebin, in the pipeline, whose streams are linked as they are found.
+pub(crate) fn decoder(
+    pipeline: &gst::Pipeline,
+    entry: gst::Pad,
+    copy: Option<Copy>,
+    streams: &Arc<Streams>,
+) -> Result<gst::Element, AnalyzeError> {
+    let decode = make("decodebin", "decode")?;
+    pipeline.add(&decode).map_err(AnalyzeError::pipeline)?;
     let wanted = copy.is_some();
     decode.connect("autoplug-continue", false, move |args| {
         let caps = args.get(2).and_then(|v| v.get::<gst::Caps>().ok());
@@ -245,7 +174,13 @@ fn source(
             post(decode.upcast_ref(), NO_VIDEO, None);
         }
     });
-    Ok(streams)
+    Ok(decode)
+}
+
+/// An always-pad of an element.
+pub(crate) fn pad(element: &gst::Element, name: &str) -> Result<gst::Pad, AnalyzeError> {
+    let missing = || AnalyzeError::pipeline(format!("{} has no pad '{name}'", element.name()));
+    element.static_pad(name).ok_or_else(missing)
 }
 
 /// Application message: every stream of the file was looked at, none is video.
@@ -300,8 +235,7 @@ fn connect(
     let sink = discard(&format!("unused-{}", pad.name()))?;
     pipeline.add(&sink).map_err(AnalyzeError::pipeline)?;
     sink.sync_state_with_parent().map_err(AnalyzeError::pipeline)?;
-    let target = sink.static_pad("sink").ok_or_else(|| AnalyzeError::pipeline("no sink pad"))?;
-    pad.link(&target).map_err(AnalyzeError::pipeline)?;
+    pad.link(&self::pad(&sink, "sink")?).map_err(AnalyzeError::pipeline)?;
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use gst::prelude::*;
 
-use crate::chain::{make, queue};
+use crate::elements::{make, queue};
 use crate::error::AnalyzeError;
 
 /// Constant quality of x264; 21 is close to the source, 51 the worst.

@@ -18,7 +18,8 @@ use gstface::meta::Face;
 use parking_lot::Mutex;
 
 use crate::analyze::check_video;
-use crate::chain::{self, ChainOptions, Recognition};
+use crate::chain::ChainOptions;
+use crate::elements::{self, Recognition};
 use crate::error::AnalyzeError;
 use crate::people::{Group, People, Sample};
 use crate::run::{self, Progress, Tapped};
@@ -100,7 +101,7 @@ pub fn enroll_from_video(
     mut progress: impl FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<VideoEnrollment, AnalyzeError> {
     check_video(&options.video)?;
-    chain::init()?;
+    elements::init()?;
     let (fingerprint, recommended) = embedder(&options.recognition)?;
     let threshold = options.recognition.threshold.unwrap_or(recommended);
     let chain = ChainOptions {
@@ -203,7 +204,8 @@ impl Seen {
             let face = &tapped.faces.faces[index];
             let embedding = face.embedding.as_deref().and_then(|b| Embedding::from_bytes(b).ok());
             let Some(embedding) = embedding else { continue };
-            let picture = TrackSample { crop, loose, embedding, detection };
+            let weight = detection.score * detection.bbox.min_side();
+            let picture = TrackSample { crop, loose, embedding, detection, weight };
             match self.rules.check_pixels(&picture) {
                 Err(rejection) if !self.rules.force => {
                     *self.refused.entry(rejection.reason()).or_default() += 1;

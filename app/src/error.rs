@@ -34,6 +34,8 @@ pub enum AnalyzeError {
     GStreamer { reason: String },
     #[error("make GStreamer element {name}: not found; install {package}")]
     MissingElement { name: String, package: &'static str },
+    #[error("set {element}'s property {property}: {reason}")]
+    Property { element: String, property: String, reason: String },
     #[error("build the pipeline: {reason}")]
     Pipeline { reason: String },
     #[error("write '{}'", .path.display())]

@@ -1,5 +1,5 @@
 //! Ready pipelines of the face elements: analyse a video file, make an annotated copy of it, enrol
-//! the people of a video.
+//! the people of a video, follow those of a running stream ([`tracker`]).
 //!
 //! The elements are registered statically: nothing has to be installed but GStreamer itself, ONNX
 //! Runtime and the models.
@@ -8,6 +8,7 @@
 mod analyze;
 mod chain;
 mod copy;
+mod elements;
 mod enroll_video;
 mod error;
 mod output;
@@ -15,9 +16,11 @@ mod people;
 mod run;
 pub mod schema;
 mod summary;
+mod tap;
+pub mod tracker;
 
 pub use analyze::{AnalyzeOptions, analyze_file};
-pub use chain::Recognition;
+pub use elements::{Recognition, Stage};
 pub use enroll_video::{
     RejectedPicture, VideoEnrollOptions, VideoEnrollment, VideoPerson, enroll_from_video,
 };

@@ -73,7 +73,7 @@ impl Group {
             for (j, b) in self.kept.iter().enumerate().skip(i + 1) {
                 let similarity = a.similarity(b);
                 if similarity > most.0 {
-                    let poorer = if a.face.weight() < b.face.weight() { i } else { j };
+                    let poorer = if a.face.weight < b.face.weight { i } else { j };
                     most = (similarity, poorer);
                 }
             }
@@ -209,6 +209,7 @@ mod tests {
                 score: 0.9,
                 landmarks: None,
             },
+            weight: 0.9,
         };
         Sample { face, frame, pts_ns: Some(frame) }
     }

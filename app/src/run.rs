@@ -5,22 +5,19 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use std::time::{Duration, Instant};
-
 use gst::prelude::*;
 use gstface::meta::FrameFaces;
 use parking_lot::Mutex;
 
-use crate::chain::{AUDIO_FAILED, Chain, ChainOptions, ENOUGH, NO_VIDEO, post, top_level_name};
+use crate::chain::{
+    AUDIO_FAILED, Chain, ChainOptions, ENOUGH, NO_STREAMS, NO_VIDEO, Reading, post, top_level_name,
+};
 use crate::copy::AUDIO_PREFIX;
 use crate::error::AnalyzeError;
+use crate::tap;
 
 /// How often progress is reported and a request to stop is looked for.
 const TICK: gst::ClockTime = gst::ClockTime::from_mseconds(100);
-/// decodebin may lose the error of a demuxer that fails the moment it is started, and then waits
-/// for ever (GStreamer 1.22). A file in which no stream was found and that nobody reads from for
-/// this long has none.
-const LOST: Duration = Duration::from_secs(10);
 /// Warnings kept of one run; the rest repeats them.
 const MAX_WARNINGS: usize = 16;
 
@@ -84,7 +81,7 @@ pub(crate) fn run(
         return Err(AnalyzeError::pipeline("it does not start").into());
     }
     let mut done = ControlFlow::Continue(());
-    let mut last_read = (0, Instant::now());
+    let mut reading = Reading::new(chain.streams.clone());
     while done.is_continue() {
         if let Some(message) = bus.timed_pop(TICK) {
             done = run.handle(&message)?;
@@ -92,11 +89,8 @@ pub(crate) fn run(
                 return Err(error.into());
             }
         }
-        let reads = chain.streams.reads.load(Ordering::Relaxed);
-        if reads != last_read.0 || chain.streams.found.load(Ordering::Relaxed) {
-            last_read = (reads, Instant::now());
-        } else if last_read.1.elapsed() > LOST {
-            let reason = "no streams were found in it; it is truncated or damaged".to_owned();
+        if reading.is_lost() {
+            let reason = NO_STREAMS.to_owned();
             return Err(AnalyzeError::Stream { path: options.video.clone(), reason }.into());
         }
         let frames = shared.frames.load(Ordering::Relaxed);
@@ -156,15 +150,11 @@ fn add_tap(
         if *over {
             return gst::PadProbeReturn::Drop;
         }
-        let faces = match FrameFaces::read(buffer) {
-            Some(Ok(faces)) => faces,
-            Some(Err(e)) => {
-                shared.malformed.lock().get_or_insert_with(|| e.to_string());
-                FrameFaces::default()
-            }
-            None => FrameFaces::default(),
-        };
-        let pts_ns = stream_time(pad, buffer);
+        let faces = tap::faces(buffer).unwrap_or_else(|e| {
+            shared.malformed.lock().get_or_insert_with(|| e.to_string());
+            FrameFaces::default()
+        });
+        let pts_ns = tap::stream_time(pad, buffer);
         let duration_ns = buffer.duration().map(gst::ClockTime::nseconds);
         let result = tap(&Tapped { faces, buffer, pts_ns, duration_ns, pad });
         shared.frames.fetch_add(1, Ordering::Relaxed);
@@ -186,17 +176,6 @@ fn add_tap(
         }
         gst::PadProbeReturn::Ok
     });
-}
-
-/// The time of a buffer in the video: the position that a player shows.
-fn stream_time(pad: &gst::Pad, buffer: &gst::BufferRef) -> Option<u64> {
-    let pts = buffer.pts()?;
-    let segment = pad.sticky_event::<gst::event::Segment>(0);
-    let time = segment.and_then(|event| {
-        let segment = event.segment().downcast_ref::<gst::ClockTime>()?;
-        segment.to_stream_time(pts)
-    });
-    Some(time.unwrap_or(pts).nseconds())
 }
 
 struct Run<'a> {
@@ -299,7 +278,7 @@ fn is_audio(source: &gst::Object) -> bool {
 }
 
 /// Is it video, and how the plugin that is missing would be called, with what it would decode.
-fn missing_codec(structure: &gst::StructureRef) -> (bool, String) {
+pub(crate) fn missing_codec(structure: &gst::StructureRef) -> (bool, String) {
     let caps = structure.get::<gst::Caps>("detail").ok();
     let kind = caps.as_ref().and_then(|c| c.structure(0)).map(|s| s.name().to_string());
     let name = structure.get::<String>("name").ok().or_else(|| kind.clone());
@@ -310,7 +289,7 @@ fn missing_codec(structure: &gst::StructureRef) -> (bool, String) {
 
 /// The text of an error. Elements of GStreamer keep the useful half in the debug text, behind the
 /// place in their source.
-fn reason(error: &gst::message::Error) -> String {
+pub(crate) fn reason(error: &gst::message::Error) -> String {
     let text = error.error().to_string();
     let text = text.trim_end_matches('.').to_owned();
     let detail = error.debug().and_then(|debug| {

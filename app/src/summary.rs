@@ -315,7 +315,7 @@ fn intervals(times: impl Iterator<Item = u64>) -> Vec<[u64; 2]> {
     intervals
 }
 
-fn record(face: &Face, (w, h): (f32, f32)) -> FaceRecord {
+pub(crate) fn record(face: &Face, (w, h): (f32, f32)) -> FaceRecord {
     let BBox { x, y, w: bw, h: bh } = face.bbox.scaled(w, h);
     FaceRecord {
         bbox: [x, y, bw, bh].map(hundredth),

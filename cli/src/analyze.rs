@@ -129,7 +129,7 @@ pub(crate) fn watched<T>(
     }
 }
 
-fn style(template: &str) -> ProgressStyle {
+pub(crate) fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
@@ -149,7 +149,7 @@ fn show(bar: &ProgressBar, progress: Progress) {
 }
 
 /// Sets `stop` on SIGINT and SIGTERM. A second signal ends the process at once.
-fn catch_signals(stop: &Arc<AtomicBool>) -> anyhow::Result<()> {
+pub(crate) fn catch_signals(stop: &Arc<AtomicBool>) -> anyhow::Result<()> {
     for signal in [SIGINT, SIGTERM] {
         // Handlers run in this order: the first signal finds `stop` unset.
         let status = output::INTERRUPTED.into();
@@ -205,7 +205,7 @@ fn table(analysis: &Analysis) -> Vec<String> {
 }
 
 /// Minutes and seconds, with hours where there are any: 1:02.3, 1:00:02.3.
-fn clock(ns: u64) -> String {
+pub(crate) fn clock(ns: u64) -> String {
     let tenths = ns / 100_000_000;
     let (seconds, minutes, hours) = (tenths / 10 % 60, tenths / 600 % 60, tenths / 36_000);
     let tenth = tenths % 10;

@@ -27,7 +27,8 @@ pub(crate) struct VideoArguments {
     pub(crate) prefix: String,
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
+/// A length of time from the command line, more than 0.
+pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     let seconds = text.parse().ok().filter(|s: &f64| *s > 0.0);
     seconds
         .and_then(|s| Duration::try_from_secs_f64(s).ok())

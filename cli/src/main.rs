@@ -12,6 +12,7 @@ mod output;
 mod recognize;
 mod track;
 mod verify;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -31,6 +32,7 @@ enum Command {
     Recognize(recognize::Arguments),
     Verify(verify::Arguments),
     Analyze(analyze::Arguments),
+    Watch(watch::Arguments),
     Gallery(gallery::Arguments),
     Track(track::Arguments),
     Doctor(doctor::Arguments),
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
         Command::Recognize(arguments) => recognize::run(&arguments).map(ExitCode::from),
         Command::Verify(arguments) => verify::run(&arguments).map(ExitCode::from),
         Command::Analyze(arguments) => analyze::run(&arguments).map(ExitCode::from),
+        Command::Watch(arguments) => watch::run(&arguments).map(ExitCode::from),
         Command::Gallery(arguments) => gallery::run(&arguments).map(ExitCode::from),
         Command::Track(arguments) => track::run(&arguments).map(ExitCode::from),
         Command::Doctor(arguments) => doctor::run(&arguments).map(ExitCode::from),

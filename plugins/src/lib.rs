@@ -1,6 +1,7 @@
 //! GStreamer elements that find, follow, recognise and draw faces.
 
 pub mod crops;
+mod event_hold;
 pub mod faceannotate;
 pub mod facedetect;
 pub mod facerecognize;
@@ -9,8 +10,10 @@ mod frame;
 mod live;
 pub mod meta;
 mod pads;
+mod relink;
 mod runtime;
 mod split;
+mod summary_query;
 mod upstream_check;
 
 /// Registers types and the meta, and touches nothing else: this runs in the plugin scanner and in

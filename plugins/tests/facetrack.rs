@@ -1,112 +1,14 @@
 //! The element facetrack: track ids over missed and skipped frames, and what ends a track.
 
 mod meta_support;
+mod track_bench;
 
 use face_core::geometry::BBox;
 use face_core::identity::Status;
 use gst::prelude::*;
-use gst_check::Harness;
 use gstface::meta::{Face, FrameFaces, META_NAME, TrackState};
 use meta_support::{init, one_face, rois};
-
-const SIZE: (u32, u32) = (640, 480);
-const FRAME_MS: u64 = 40;
-
-/// facetrack with a bus of its own, playing.
-struct Bench {
-    harness: Harness,
-    bus: gst::Bus,
-    frames: u64,
-}
-
-impl Bench {
-    fn new() -> Bench {
-        Self::with(&[])
-    }
-
-    fn with(properties: &[(&str, &str)]) -> Bench {
-        init();
-        let mut harness = Harness::new("facetrack");
-        let element = harness.element().unwrap();
-        for (name, value) in properties {
-            element.set_property_from_str(name, value);
-        }
-        let bus = gst::Bus::new();
-        element.set_bus(Some(&bus));
-        harness.set_src_caps_str("video/x-raw,format=I420,width=640,height=480,framerate=25/1");
-        Bench { harness, bus, frames: 0 }
-    }
-
-    /// Pushes the next frame with these faces; what facetrack made of it.
-    fn push(&mut self, faces: FrameFaces) -> FrameFaces {
-        let time = gst::ClockTime::from_mseconds(self.frames * FRAME_MS);
-        self.push_at(Some(time), gst::BufferFlags::empty(), faces)
-    }
-
-    fn push_at(
-        &mut self,
-        pts: Option<gst::ClockTime>,
-        flags: gst::BufferFlags,
-        faces: FrameFaces,
-    ) -> FrameFaces {
-        let mut buffer = gst::Buffer::new();
-        let b = buffer.get_mut().unwrap();
-        b.set_pts(pts);
-        b.set_flags(flags);
-        faces.write(b);
-        FrameFaces::read(&self.push_buffer(buffer)).unwrap().unwrap()
-    }
-
-    fn push_buffer(&mut self, buffer: gst::Buffer) -> gst::Buffer {
-        self.frames += 1;
-        self.harness.push_and_pull(buffer).unwrap()
-    }
-
-    /// The `face-track` messages since the last call: id, first seen, last seen, observations.
-    fn summaries(&self) -> Vec<(u64, u64, u64, u64)> {
-        std::iter::from_fn(|| self.bus.pop_filtered(&[gst::MessageType::Element]))
-            .filter_map(|m| m.structure().map(|s| s.to_owned()))
-            .filter(|s| s.name() == "face-track")
-            .map(|s| {
-                let number = |name| s.get::<u64>(name).unwrap();
-                let ms = |name| number(name) / 1_000_000;
-                (number("track-id"), ms("first-seen"), ms("last-seen"), number("observations"))
-            })
-            .collect()
-    }
-
-    fn warnings(&self) -> Vec<gst::glib::Error> {
-        std::iter::from_fn(|| self.bus.pop_filtered(&[gst::MessageType::Warning]))
-            .map(|m| match m.view() {
-                gst::MessageView::Warning(w) => w.error(),
-                _ => unreachable!("only warnings were asked for"),
-            })
-            .collect()
-    }
-
-    fn stat(&self, name: &str) -> u64 {
-        let stats: gst::Structure = self.harness.element().unwrap().property("stats");
-        stats.get(name).unwrap()
-    }
-}
-
-/// A face at `x`, moving right by 1 % of the picture per frame where the caller does so.
-fn face(x: f32) -> FrameFaces {
-    one_face(0, SIZE, BBox::new(x, 0.3, 0.15, 0.25))
-}
-
-fn nobody() -> FrameFaces {
-    FrameFaces { faces: Vec::new(), ..face(0.0) }
-}
-
-fn not_looked() -> FrameFaces {
-    FrameFaces { looked: false, ..nobody() }
-}
-
-fn only(faces: &FrameFaces) -> &Face {
-    let [face] = &faces.faces[..] else { panic!("not one face: {faces:?}") };
-    face
-}
+use track_bench::{Bench, FRAME_MS, face, nobody, not_looked, only};
 
 #[test]
 fn ids_are_stable_over_missed_detections_and_predicted_between() {

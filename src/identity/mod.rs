@@ -2,9 +2,19 @@
 
 use serde::{Deserialize, Serialize};
 
+pub mod alert;
+mod confirm;
+pub mod explain;
+mod filters;
+mod relink;
+mod schedule;
+pub mod summary;
 mod track;
 
-pub use track::{Change, TrackIdentities, TrackIdentity, TrackSample};
+pub use confirm::ConfirmConfig;
+pub use filters::{FilterConfig, Rejection, Subject};
+pub use schedule::{Budget, Look, Moment, NextLook, ReidPolicy, ScheduleConfig};
+pub use track::{Change, Observation, TrackIdentities, TrackIdentity, TrackSample, Vote};
 
 /// What is known of a face's identity. A lookup that failed is [`Status::Error`], never
 /// [`Status::Unknown`].

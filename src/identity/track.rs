@@ -9,12 +9,12 @@ use crate::embed::Embedding;
 use crate::gallery::{Identification, Match};
 use crate::geometry::BBox;
 use crate::identity::Status;
+use crate::identity::confirm::{ConfirmConfig, Confirmation, Verdict};
+use crate::identity::filters::Rejection;
+use crate::identity::relink::{self, Candidate};
+use crate::identity::schedule::{Look, Moment, NextLook, Schedule, ScheduleConfig};
 use crate::loose::LooseFace;
-
-/// The longest wait between two looks at a track, in frames; at high frame rates it is at least
-/// [`LONGEST_WAIT_NS`].
-const LONGEST_WAIT_FRAMES: u64 = 30;
-const LONGEST_WAIT_NS: u64 = 1_000_000_000;
+use crate::quality::shot::Shot;
 
 /// So many results in a row that contradict a track's identity end it: one alone may be a bad crop.
 const CONTRADICTIONS: u32 = 2;
@@ -22,11 +22,19 @@ const CONTRADICTIONS: u32 = 2;
 /// A face whose box overlaps its last one by less than this has jumped.
 const JUMP_IOU: f32 = 0.3;
 
+/// A face that the detector missed on more looks than [`MISSES`] and for so long was hidden; what a
+/// detector misses now and then is shorter.
+const HIDDEN_NS: u64 = 200_000_000;
+const MISSES: u64 = 1;
+
 /// A track that nobody mentioned for so long is forgotten, should the news of its end be lost.
 const FORGET_AFTER_NS: u64 = 60_000_000_000;
 
 /// Samples kept per track for enrolling it: the best crops.
 const KEPT_SAMPLES: usize = 3;
+
+/// People whose votes are counted per track; results of further ones are not.
+const MOST_VOTES: usize = 16;
 
 /// A crop of a track and its embedding.
 #[derive(Clone, Debug)]
@@ -37,21 +45,22 @@ pub struct TrackSample {
     pub embedding: Embedding,
     /// Where the face was found, in square pixels of the picture.
     pub detection: Detection,
-}
-
-impl TrackSample {
-    /// Detection score times shorter side of the box in pixels: what makes a crop the better one.
-    pub fn weight(&self) -> f32 {
-        self.detection.score * self.detection.bbox.min_side()
-    }
+    /// What makes a crop the better one among those of its track. facerecognize takes quality of
+    /// the shot times score of the detection.
+    pub weight: f32,
 }
 
 /// What a result did to a track's identity.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Change {
     None,
-    /// The track has a name now; it had none.
+    /// The track has a name now; it had none. Whether it is confirmed the track says.
     Named,
+    /// The name, which was not confirmed, is gone: enough other results agree that the face is
+    /// nobody's, or too near to several people's.
+    Lost {
+        previous: Match,
+    },
     /// The face is another person's than before: the tracker went over to another face. The track
     /// has no identity until the next look; it had better end. `previous`: the person it was.
     Another {
@@ -59,51 +68,93 @@ pub enum Change {
     },
 }
 
+/// How often the results of a track said something.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Vote {
+    /// The person, with the greatest similarity; `None`: results that named nobody.
+    pub person: Option<Match>,
+    pub count: u32,
+}
+
 /// Who a track is.
 #[derive(Clone, Debug, Default)]
 pub struct TrackIdentity {
-    /// Status of the track; [`Status::Identifying`] until the first result.
-    pub status: Status,
-    /// The person, when the status is known.
+    /// The person, as soon as a result named one. Confirmed or not is a question of
+    /// [`TrackIdentity::is_confirmed`].
     pub person: Option<Match>,
-    /// The last result, whatever it was.
+    /// The last result that did not contradict the track, whatever it was.
     pub last: Option<Identification>,
+    confirmation: Confirmation,
+    votes: Vec<Vote>,
+    /// Why the face was not looked at on the last frame that had it.
+    rejection: Option<Rejection>,
+    schedule: Schedule,
     samples: Vec<TrackSample>,
     /// Sum of the embeddings since the identity began.
     sum: Vec<f32>,
     contradictions: u32,
-    /// Where the face was last observed.
-    last_box: Option<BBox>,
+    sight: Option<Sight>,
     /// The face moved by more than its own size since the last look.
     jumped: bool,
-    last_look: Option<(u64, u64)>,
-    /// Frames from the last look to the next.
-    wait: u64,
     last_mention_ns: u64,
+    /// It is no lost track come back: somebody who knows better said so.
+    apart: bool,
+}
+
+/// When and where a track's face was observed.
+#[derive(Clone, Copy, Debug)]
+struct Sight {
+    first_ns: u64,
+    last_ns: u64,
+    /// Number of the detector's look.
+    look: u64,
+    bbox: BBox,
 }
 
 impl TrackIdentity {
+    /// Identifying until the first result, confirming until enough of them agree, then known,
+    /// unknown or uncertain.
+    pub fn status(&self) -> Status {
+        self.confirmation.status()
+    }
+
+    /// Do enough results agree on who it is, or that it is nobody of the gallery?
+    pub fn is_confirmed(&self) -> bool {
+        self.confirmation.is_confirmed()
+    }
+
+    /// Results up to the last one that agree with it.
+    pub fn agreeing(&self) -> u32 {
+        self.confirmation.agreeing()
+    }
+
+    /// What the results said since the identity began, in the order in which it was first said.
+    pub fn votes(&self) -> &[Vote] {
+        &self.votes
+    }
+
+    /// Why the face was not looked at, if it was filtered when it was observed last.
+    pub fn rejection(&self) -> Option<&Rejection> {
+        self.rejection.as_ref()
+    }
+
     /// The best crops, best first.
     pub fn samples(&self) -> &[TrackSample] {
         &self.samples
     }
 
-    /// Is it time to embed this track's face? At once, then after 1, 2, 4, 8 … frames up to 30
-    /// frames or one second, whichever is longer; anew from the start when the identity changed.
-    fn is_due(&self, frame: u64, time_ns: u64) -> bool {
-        let Some((last_frame, last_ns)) = self.last_look else {
-            return true;
-        };
-        // A stream that starts again counts its frames anew.
-        let frames = frame.checked_sub(last_frame);
-        let over = frames.is_none_or(|frames| frames >= self.wait);
-        let capped = self.wait >= LONGEST_WAIT_FRAMES;
-        over && (!capped || time_ns.saturating_sub(last_ns) >= LONGEST_WAIT_NS)
+    /// When the track is looked at next, seen from `now`.
+    pub fn next_look(&self, now: Moment, config: &ScheduleConfig) -> NextLook {
+        self.schedule.next(now, config, self.is_settled())
     }
 
-    fn looked(&mut self, frame: u64, time_ns: u64) {
-        self.wait = (self.wait * 2).clamp(1, LONGEST_WAIT_FRAMES);
-        self.last_look = Some((frame, time_ns));
+    /// Times of the first and the last observation, ns; `None` before the first one.
+    pub fn observed_ns(&self) -> Option<(u64, u64)> {
+        self.sight.map(|sight| (sight.first_ns, sight.last_ns))
+    }
+
+    fn is_settled(&self) -> bool {
+        self.confirmation.settled().is_some()
     }
 
     /// Cosine of an embedding with the mean of those of this identity; `None` for the first one.
@@ -111,24 +162,48 @@ impl TrackIdentity {
         Embedding::new(&self.sum).ok()?.cosine(embedding)
     }
 
+    /// Cosine of an embedding with the mean, or with the best crop that is nearest.
+    fn resemblance(&self, embedding: &Embedding) -> Option<f32> {
+        let samples = self.samples.iter().filter_map(|s| s.embedding.cosine(embedding));
+        samples.chain(self.consistency(embedding)).max_by(f32::total_cmp)
+    }
+
     fn add(&mut self, sample: TrackSample) {
         self.sum.resize(sample.embedding.dim(), 0.0);
         for (s, v) in self.sum.iter_mut().zip(sample.embedding.as_slice()) {
             *s += v;
         }
-        let weight = sample.weight();
-        let place = self.samples.partition_point(|s| s.weight() >= weight);
+        let place = self.samples.partition_point(|s| s.weight >= sample.weight);
         self.samples.insert(place, sample);
         self.samples.truncate(KEPT_SAMPLES);
     }
 
-    /// A face that is suddenly elsewhere may be another one: it is looked at again.
-    fn observed_at(&mut self, bbox: BBox) {
-        if self.last_box.is_some_and(|last| last.iou(&bbox) < JUMP_IOU) {
-            self.jumped = true;
-            self.wait = 0;
+    fn vote(&mut self, person: Option<&Match>) {
+        let id = |p: &Match| p.person_id.clone();
+        let same = |v: &Vote| v.person.as_ref().map(id) == person.map(id);
+        if let Some(vote) = self.votes.iter().position(same).and_then(|i| self.votes.get_mut(i)) {
+            vote.count = vote.count.saturating_add(1);
+            if let (Some(have), Some(new)) = (&mut vote.person, person) {
+                have.similarity = have.similarity.max(new.similarity);
+            }
+        } else if self.votes.len() < MOST_VOTES {
+            self.votes.push(Vote { person: person.cloned(), count: 1 });
         }
-        self.last_box = Some(bbox);
+    }
+
+    /// A face that is suddenly elsewhere, or that was hidden, may be another one: it is looked at
+    /// again.
+    fn observed(&mut self, bbox: BBox, look: u64, time_ns: u64) {
+        let sight =
+            self.sight.get_or_insert(Sight { first_ns: time_ns, last_ns: time_ns, look, bbox });
+        let missed = look.saturating_sub(sight.look).saturating_sub(1);
+        let hidden = missed > MISSES && time_ns.saturating_sub(sight.last_ns) >= HIDDEN_NS;
+        let jumped = sight.bbox.iou(&bbox) < JUMP_IOU;
+        *sight = Sight { last_ns: time_ns, look, bbox, ..*sight };
+        self.jumped |= jumped;
+        if jumped || hidden {
+            self.schedule.restart();
+        }
     }
 
     /// Does the result say that the face is another one than before?
@@ -146,26 +221,66 @@ impl TrackIdentity {
     fn begin_anew(&mut self) -> Option<Match> {
         let previous = self.person.take();
         *self = TrackIdentity {
-            status: Status::Identifying,
-            last_box: self.last_box,
+            sight: self.sight,
             last_mention_ns: self.last_mention_ns,
             ..TrackIdentity::default()
         };
         previous
     }
+
+    /// Takes in who a result that contradicts nothing says it is.
+    fn take(
+        &mut self,
+        known: Option<Match>,
+        verdict: Option<Verdict>,
+        time_ns: u64,
+        config: &ConfirmConfig,
+    ) -> Change {
+        let changed = verdict.is_some_and(|v| self.confirmation.take(v, time_ns, config));
+        match (known, &mut self.person) {
+            (Some(new), Some(old)) => {
+                old.similarity = new.similarity;
+                Change::None
+            }
+            (Some(new), person @ None) => {
+                *person = Some(new);
+                self.schedule.begin_anew();
+                Change::Named
+            }
+            // A settled person is still settled: this one was not.
+            (None, Some(_)) if changed => {
+                self.schedule.begin_anew();
+                self.person.take().map_or(Change::None, |previous| Change::Lost { previous })
+            }
+            (None, _) => Change::None,
+        }
+    }
+}
+
+/// What a look at a track gave.
+#[derive(Clone, Debug)]
+pub struct Observation<'a> {
+    pub sample: TrackSample,
+    pub shot: Shot,
+    pub result: &'a Identification,
+    /// The embedder's, by which two pictures of a face are told from those of two.
+    pub threshold: f32,
 }
 
 /// The identities of the tracks of one stream.
 #[derive(Debug, Default)]
 pub struct TrackIdentities {
     tracks: HashMap<u64, TrackIdentity>,
+    /// Ids given up for an older one, should faces with them still come.
+    aliases: HashMap<u64, u64>,
+    /// Looks of the detector.
+    looks: u64,
 }
 
 impl TrackIdentities {
     /// The track's identity; a track that was not known is `Identifying`.
     pub fn mention(&mut self, track_id: u64, time_ns: u64) -> &mut TrackIdentity {
-        let new = || TrackIdentity { status: Status::Identifying, ..Default::default() };
-        let track = self.tracks.entry(track_id).or_insert_with(new);
+        let track = self.tracks.entry(track_id).or_default();
         track.last_mention_ns = time_ns;
         track
     }
@@ -174,51 +289,73 @@ impl TrackIdentities {
         self.tracks.get(&track_id)
     }
 
-    /// Takes in which tracks a frame has observed faces of, before anything else of that frame. A
-    /// frame on which at least as many tracks begin as go on may be the first of a new scene: those
-    /// that go on are looked at again.
-    pub fn begin_frame(&mut self, track_ids: impl Iterator<Item = u64> + Clone) {
-        let (old, new): (usize, usize) = track_ids.clone().fold((0, 0), |(old, new), id| {
+    /// Takes in which tracks a frame that the detector looked at has observed faces of, and where
+    /// (in any unit), before anything else of that frame. A frame on which at least as many tracks
+    /// begin as go on may be the first of a new scene: those that go on are looked at again.
+    pub fn begin_frame(
+        &mut self,
+        time_ns: u64,
+        observed: impl Iterator<Item = (u64, BBox)> + Clone,
+    ) {
+        self.looks += 1;
+        let (old, new): (usize, usize) = observed.clone().fold((0, 0), |(old, new), (id, _)| {
             let known = self.tracks.contains_key(&id);
             (old + usize::from(known), new + usize::from(!known))
         });
-        if old == 0 || new < old {
-            return;
-        }
-        for id in track_ids {
-            if let Some(track) = self.tracks.get_mut(&id) {
+        let new_scene = old > 0 && new >= old;
+        for (id, bbox) in observed {
+            let known = self.tracks.contains_key(&id);
+            let look = self.looks;
+            let track = self.mention(id, time_ns);
+            track.observed(bbox, look, time_ns);
+            if new_scene && known {
                 track.jumped = true;
-                track.wait = 0;
+                track.schedule.restart();
             }
         }
     }
 
-    /// Should the face of this track, observed at `bbox` (in any unit), be embedded on this frame?
-    pub fn is_due(&mut self, track_id: u64, frame: u64, time_ns: u64, bbox: BBox) -> bool {
-        let track = self.mention(track_id, time_ns);
-        track.observed_at(bbox);
-        track.is_due(frame, time_ns)
+    /// Should the observed face of this track be embedded on this frame? `view` is
+    /// [`Shot::view`] of the face.
+    pub fn look(&mut self, track_id: u64, now: Moment, view: f32, config: &ScheduleConfig) -> Look {
+        let track = self.mention(track_id, now.time_ns);
+        track.rejection = None;
+        let settled = track.is_settled();
+        track.schedule.look(now, view, config, settled)
     }
 
-    /// Takes in a result. A known result names the track. A name stays through results that are
-    /// not known (a turned head is no other person), until the face contradicts it twice in a row:
-    /// another person is known, or the face is unlike the track's earlier ones (cosine below half
-    /// of `threshold`, the embedder's).
+    /// The observed face of this track is not looked at on this frame. The track stays what it is.
+    pub fn reject(&mut self, track_id: u64, time_ns: u64, rejection: Rejection) {
+        self.mention(track_id, time_ns).rejection = Some(rejection);
+    }
+
+    /// The face of this track was looked at in vain: other faces have their turn first.
+    pub fn look_failed(&mut self, track_id: u64, time_ns: u64) {
+        self.mention(track_id, time_ns).schedule.tried();
+    }
+
+    /// Takes in a result. A known result names the track; the name is provisional until enough
+    /// results agree. A confirmed name stays through results that are not known (a turned head is
+    /// no other person), until the face contradicts it twice in a row: another person is known, or
+    /// the face is unlike the track's earlier ones (cosine below half of the threshold).
     pub fn observe(
         &mut self,
         track_id: u64,
-        (frame, time_ns): (u64, u64),
-        sample: TrackSample,
-        result: &Identification,
-        threshold: f32,
+        now: Moment,
+        observation: Observation<'_>,
+        schedule: &ScheduleConfig,
+        confirm: &ConfirmConfig,
     ) -> Change {
-        let track = self.mention(track_id, time_ns);
-        track.looked(frame, time_ns);
+        let Observation { sample, shot, result, threshold } = observation;
+        let track = self.mention(track_id, now.time_ns);
+        track.schedule.looked(now, shot, schedule);
         let known = result.best.clone().filter(|_| result.status == Status::Known);
+        track.vote(known.as_ref());
         if track.contradicts(known.as_ref(), &sample.embedding, threshold) {
             track.contradictions += 1;
+            track.confirmation.broken();
             // Asked again on the next frame.
-            track.wait = 0;
+            track.schedule.restart();
             return if track.contradictions < CONTRADICTIONS {
                 Change::None
             } else {
@@ -229,17 +366,64 @@ impl TrackIdentities {
         track.jumped = false;
         track.last = Some(result.clone());
         track.add(sample);
-        match (known, &mut track.person) {
-            (Some(new), Some(old)) => old.similarity = new.similarity,
-            (Some(new), person @ None) => {
-                *person = Some(new);
-                track.status = Status::Known;
-                return Change::Named;
-            }
-            (None, Some(_)) => {}
-            (None, None) => track.status = result.status,
+        track.take(known, Verdict::of(result), now.time_ns, confirm)
+    }
+
+    /// The lost track that this one, which is not settled yet, continues, by its face on this frame:
+    /// one that was observed last before this one began, is nearer than `threshold` (the
+    /// embedder's) and clearly nearer than any other, and was not named as anybody else than
+    /// `person`, whom the face was found to be.
+    pub fn came_back(
+        &self,
+        track_id: u64,
+        embedding: &Embedding,
+        person: Option<&Match>,
+        threshold: f32,
+    ) -> Option<u64> {
+        let fresh = |track: &&TrackIdentity| !track.is_settled() && !track.apart;
+        let new = self.tracks.get(&track_id).filter(fresh)?;
+        let (began_ns, _) = new.observed_ns()?;
+        let person = person.or(new.person.as_ref());
+        let candidate = |(id, track): (&u64, &TrackIdentity)| {
+            let similarity = track.resemblance(embedding).filter(|_| *id != track_id)?;
+            let lost = track.sight.is_some_and(|s| s.look < self.looks && s.last_ns < began_ns);
+            let other = match (person, &track.person) {
+                (Some(a), Some(b)) => a.person_id != b.person_id,
+                _ => false,
+            };
+            Some(Candidate { track_id: *id, similarity, possible: lost && !other })
+        };
+        relink::came_back(self.tracks.iter().filter_map(candidate), threshold)
+    }
+
+    /// The track continues no lost one: it is not asked again.
+    pub fn keep_apart(&mut self, track_id: u64) {
+        if let Some(track) = self.tracks.get_mut(&track_id) {
+            track.apart = true;
         }
-        Change::None
+    }
+
+    /// The track `new_id` is `old_id`, which was lost: what is known of the old one holds, and
+    /// faces that still come with the new id are its own.
+    pub fn join(&mut self, new_id: u64, old_id: u64) {
+        let new = self.tracks.remove(&new_id);
+        let old = self.tracks.entry(old_id).or_default();
+        if let Some((new, sight)) = new.and_then(|new| Some((new.last_mention_ns, new.sight?))) {
+            old.last_mention_ns = new;
+            let first_ns = old.sight.map_or(sight.first_ns, |s| s.first_ns);
+            old.sight = Some(Sight { first_ns, ..sight });
+        }
+        // As after any occlusion.
+        old.schedule.restart();
+        for id in self.aliases.values_mut().filter(|id| **id == new_id) {
+            *id = old_id;
+        }
+        self.aliases.insert(new_id, old_id);
+    }
+
+    /// The id that a track has by now: its own, unless it was joined with an older one.
+    pub fn resolve(&self, track_id: u64) -> u64 {
+        self.aliases.get(&track_id).copied().unwrap_or(track_id)
     }
 
     /// Forgets tracks that ended, and those that nobody mentioned for a minute.
@@ -248,6 +432,7 @@ impl TrackIdentities {
             self.tracks.remove(id);
         }
         self.tracks.retain(|_, t| time_ns.saturating_sub(t.last_mention_ns) < FORGET_AFTER_NS);
+        self.aliases.retain(|_, old| self.tracks.contains_key(old));
     }
 
     /// After the gallery changed: every track is looked at again. `name_of` gives a person's present
@@ -258,13 +443,19 @@ impl TrackIdentities {
     ) -> Vec<(u64, Match)> {
         let mut lost = Vec::new();
         for (id, track) in &mut self.tracks {
-            track.wait = 0;
+            track.schedule.restart();
+            track.votes.retain_mut(|vote| {
+                let Some(person) = &mut vote.person else { return true };
+                let name = name_of(&person.person_id);
+                name.map(|name| person.name = name).is_some()
+            });
             let Some(mut person) = track.person.take() else { continue };
             if let Some(name) = name_of(&person.person_id) {
                 person.name = name;
                 track.person = Some(person);
             } else {
-                track.status = Status::Identifying;
+                track.confirmation.reset();
+                track.last = None;
                 lost.push((*id, person));
             }
         }
@@ -273,188 +464,10 @@ impl TrackIdentities {
 
     /// Forgets all: another stream begins.
     pub fn clear(&mut self) {
-        self.tracks.clear();
+        *self = Self::default();
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const T: f32 = 0.4;
-    const HERE: BBox = BBox::new(10.0, 10.0, 20.0, 20.0);
-    const THERE: BBox = BBox::new(35.0, 10.0, 20.0, 20.0);
-
-    fn sample(direction: [f32; 3]) -> TrackSample {
-        TrackSample {
-            crop: AlignedCrop::from_rgb(vec![0; 112 * 112 * 3]).unwrap(),
-            loose: None,
-            embedding: Embedding::new(&direction).unwrap(),
-            detection: Detection { bbox: HERE, score: 1.0, landmarks: None },
-        }
-    }
-
-    fn known(name: &str) -> Identification {
-        let best = Match { person_id: name.into(), name: name.into(), similarity: 0.7 };
-        Identification {
-            status: Status::Known,
-            best: Some(best.clone()),
-            margin: None,
-            top: vec![best],
-        }
-    }
-
-    fn unknown() -> Identification {
-        Identification { status: Status::Unknown, best: None, margin: None, top: vec![] }
-    }
-
-    fn ms(frame: u64) -> (u64, u64) {
-        (frame, frame * 33_000_000)
-    }
-
-    #[test]
-    fn looks_come_at_once_and_then_ever_later() {
-        let mut all = TrackIdentities::default();
-        let mut looks = Vec::new();
-        for frame in 100..240 {
-            let (f, t) = ms(frame);
-            if all.is_due(1, f, t, HERE) {
-                looks.push(frame - 100);
-                all.observe(1, (f, t), sample([1.0, 0.0, 0.0]), &unknown(), T);
-            }
-        }
-        assert_eq!(looks, [0, 1, 3, 7, 15, 31, 62, 93, 124]);
-    }
-
-    #[test]
-    fn cap_is_a_second_at_high_frame_rates() {
-        let mut all = TrackIdentities::default();
-        let mut last = 0;
-        for frame in 0..1000u64 {
-            let time = frame * 5_000_000;
-            if all.is_due(1, frame, time, HERE) {
-                all.observe(1, (frame, time), sample([1.0, 0.0, 0.0]), &unknown(), T);
-                if frame > 300 {
-                    assert!(frame - last >= 200, "{frame} {last}");
-                }
-                last = frame;
-            }
-        }
-        assert!(last > 300);
-    }
-
-    #[test]
-    fn name_stays_through_unknown_results_of_the_same_face() {
-        let mut all = TrackIdentities::default();
-        let change = all.observe(1, ms(0), sample([1.0, 0.0, 0.0]), &known("ada"), T);
-        assert_eq!(change, Change::Named);
-        for frame in 1..6 {
-            let change = all.observe(1, ms(frame), sample([1.0, 0.8, 0.0]), &unknown(), T);
-            assert_eq!(change, Change::None);
-        }
-        let track = all.get(1).unwrap();
-        assert_eq!(track.status, Status::Known);
-        assert_eq!(&*track.person.as_ref().unwrap().name, "ada");
-    }
-
-    #[test]
-    fn name_is_lost_when_the_face_is_another() {
-        let mut all = TrackIdentities::default();
-        all.observe(1, ms(0), sample([1.0, 0.0, 0.0]), &known("ada"), T);
-        let other = || sample([0.0, 1.0, 0.0]);
-        assert_eq!(all.observe(1, ms(1), other(), &unknown(), T), Change::None);
-        assert!(all.is_due(1, 2, 2 * 33_000_000, HERE), "a contradiction is checked at once");
-        let change = all.observe(1, ms(2), other(), &unknown(), T);
-        assert!(
-            matches!(change, Change::Another { previous: Some(p) } if &*p.name == "ada"),
-            "the tracker is told"
-        );
-        let track = all.get(1).unwrap();
-        assert_eq!((track.status, &track.person), (Status::Identifying, &None));
-        assert!(all.is_due(1, 3, 3 * 33_000_000, HERE));
-        assert_eq!(all.observe(1, ms(3), other(), &known("bob"), T), Change::Named);
-    }
-
-    #[test]
-    fn one_bad_result_does_not_rename_a_track_two_do() {
-        let mut all = TrackIdentities::default();
-        all.observe(1, ms(0), sample([1.0, 0.0, 0.0]), &known("ada"), T);
-        let bob = || sample([0.0, 0.0, 1.0]);
-        assert_eq!(all.observe(1, ms(1), bob(), &known("bob"), T), Change::None);
-        assert_eq!(all.observe(1, ms(2), sample([1.0, 0.1, 0.0]), &known("ada"), T), Change::None);
-        assert_eq!(all.observe(1, ms(3), bob(), &known("bob"), T), Change::None);
-        let change = all.observe(1, ms(4), bob(), &known("bob"), T);
-        assert!(matches!(change, Change::Another { previous: Some(p) } if &*p.name == "ada"));
-        assert!(all.get(1).unwrap().samples().is_empty(), "ada's crops are not bob's");
-    }
-
-    #[test]
-    fn face_that_jumps_is_looked_at_again_and_may_be_another_unknown() {
-        let mut all = TrackIdentities::default();
-        let at = |frame: u64| frame * 33_000_000;
-        for frame in [0, 1, 3, 7] {
-            assert!(all.is_due(1, frame, at(frame), HERE));
-            all.observe(1, ms(frame), sample([1.0, 0.0, 0.0]), &unknown(), T);
-        }
-        assert!(!all.is_due(1, 8, at(8), HERE));
-        // A poor crop in the same place is no other person.
-        assert_eq!(all.observe(1, ms(8), sample([0.0, 1.0, 0.0]), &unknown(), T), Change::None);
-        assert_eq!(all.observe(1, ms(9), sample([0.0, 1.0, 0.0]), &unknown(), T), Change::None);
-        for (frame, change) in [(10, Change::None), (11, Change::Another { previous: None })] {
-            assert!(all.is_due(1, frame, at(frame), THERE), "{frame}");
-            assert_eq!(all.observe(1, ms(frame), sample([0.0, 0.0, 1.0]), &unknown(), T), change);
-        }
-    }
-
-    #[test]
-    fn track_that_goes_on_into_a_new_scene_is_looked_at_again() {
-        let mut all = TrackIdentities::default();
-        let looked = |all: &mut TrackIdentities| {
-            for (frame, id) in [(0, 1), (0, 2), (1, 1), (1, 2)] {
-                all.observe(id, ms(frame), sample([1.0, 0.0, 0.0]), &unknown(), T);
-            }
-        };
-        looked(&mut all);
-        all.begin_frame([1, 2, 3].into_iter());
-        assert!(!all.is_due(1, 2, ms(2).1, HERE), "one newcomer is no new scene");
-        all.begin_frame([1, 4, 5].into_iter());
-        assert!(all.is_due(1, 2, ms(2).1, HERE));
-        assert!(!all.is_due(2, 2, ms(2).1, HERE), "not on this frame");
-    }
-
-    #[test]
-    fn tracks_that_ended_or_went_silent_are_forgotten() {
-        let mut all = TrackIdentities::default();
-        for id in 1..=3 {
-            all.mention(id, 0);
-        }
-        all.mention(3, 50_000_000_000);
-        all.end(&[1], 61_000_000_000);
-        assert!(all.get(1).is_none() && all.get(2).is_none() && all.get(3).is_some());
-    }
-
-    #[test]
-    fn gallery_change_renames_removes_and_looks_again() {
-        let mut all = TrackIdentities::default();
-        all.observe(1, ms(0), sample([1.0, 0.0, 0.0]), &known("ada"), T);
-        all.observe(2, ms(0), sample([0.0, 1.0, 0.0]), &known("bob"), T);
-        let lost = all.gallery_changed(|id| (id == "ada").then(|| "Ada L.".into()));
-        assert!(matches!(&lost[..], [(2, bob)] if &*bob.name == "bob"));
-        assert_eq!(&*all.get(1).unwrap().person.as_ref().unwrap().name, "Ada L.");
-        assert_eq!(all.get(2).unwrap().status, Status::Identifying);
-        assert!(all.is_due(1, 0, 0, HERE) && all.is_due(2, 0, 0, HERE));
-    }
-
-    #[test]
-    fn best_crops_are_kept_for_enrolment() {
-        let mut all = TrackIdentities::default();
-        for (frame, weight) in [1.0, 5.0, 3.0, 4.0, 2.0].into_iter().enumerate() {
-            let mut sample = sample([1.0, 0.0, 0.0]);
-            sample.detection.bbox = BBox::new(0.0, 0.0, weight, 2.0 * weight);
-            all.observe(1, ms(frame as u64), sample, &unknown(), T);
-        }
-        let weights: Vec<f32> =
-            all.get(1).unwrap().samples().iter().map(TrackSample::weight).collect();
-        assert_eq!(weights, [5.0, 4.0, 3.0]);
-    }
-}
+#[path = "track_tests.rs"]
+mod tests;

@@ -4,6 +4,7 @@
 
 pub mod audit;
 pub mod calibration;
+pub mod shot;
 
 use serde::Serialize;
 

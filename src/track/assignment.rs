@@ -45,6 +45,14 @@ struct Component {
 }
 
 impl Assignment {
+    /// Memory that the larger buffers hold.
+    #[cfg(test)]
+    pub(super) fn kept_bytes(&self) -> usize {
+        self.edges.capacity() * size_of::<Edge>()
+            + self.component.matrix.capacity() * size_of::<f64>()
+            + (self.parent.capacity() + 2 * self.pairs.capacity()) * size_of::<usize>()
+    }
+
     /// Forgets the pairs of the last call.
     pub(crate) fn clear(&mut self) {
         self.edges.clear();

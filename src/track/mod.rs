@@ -16,6 +16,8 @@ mod tracker;
 #[cfg(test)]
 mod families;
 #[cfg(test)]
+mod relink_tests;
+#[cfg(test)]
 mod score;
 #[cfg(test)]
 mod simulation;

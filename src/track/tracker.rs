@@ -269,6 +269,39 @@ impl Tracker {
         Some(self.tracks.remove(place).summary())
     }
 
+    /// Joins the track `new_id` with the older track `old_id` between two frames: whoever looked
+    /// closer knows that it is the lost face come back. From the next frame on the track goes on
+    /// as `old_id`, with the motion of the new track and the first time of the old one. The id
+    /// `new_id` never comes again, and is not in [`ended`](Self::ended). [`boxes`](Self::boxes)
+    /// stay those of the last frame.
+    ///
+    /// False, and nothing is changed, unless `new_id` is a track opened after the track `old_id`,
+    /// and that one is lost and not over.
+    pub fn relink(&mut self, new_id: u64, old_id: u64) -> bool {
+        let place = |id| self.tracks.iter().position(|t| t.id == id && !t.over);
+        let (Some(old), Some(new)) = (place(old_id), place(new_id)) else { return false };
+        if old >= new || self.tracks[old].state != TrackState::Lost {
+            return false;
+        }
+        let new = self.tracks.remove(new);
+        let old = &mut self.tracks[old];
+        // Lost tracks were confirmed once, and what is known of the face is not unlearned.
+        let state = match new.state {
+            TrackState::Tentative => TrackState::Confirmed,
+            state => state,
+        };
+        *old = Track {
+            id: old.id,
+            state,
+            first_seen_ns: old.first_seen_ns,
+            opened: old.opened,
+            hits: old.hits.saturating_add(new.hits),
+            last_seen_ns: new.last_seen_ns.max(old.last_seen_ns),
+            ..new
+        };
+        true
+    }
+
     /// Ends all tracks, for a new stream or scene; the time may start anew. Ids go on.
     pub fn reset(&mut self) {
         self.ended.clear();
@@ -276,6 +309,17 @@ impl Tracker {
         self.ended.extend(self.tracks.drain(..).map(|t| t.summary()));
         self.time_ns = None;
         self.looked = false;
+    }
+
+    /// Memory that the buffers hold.
+    #[cfg(test)]
+    pub(super) fn kept_bytes(&self) -> usize {
+        fn bytes<T>(buffer: &Vec<T>) -> usize {
+            buffer.capacity() * size_of::<T>()
+        }
+        let indices = bytes(&self.high) + bytes(&self.low) + bytes(&self.rows);
+        let tracks = bytes(&self.tracks) + bytes(&self.boxes) + bytes(&self.ended);
+        indices + tracks + self.assignment.kept_bytes()
     }
 
     /// Moves all tracks on to `time_ns` and ends those lost for too long.

@@ -34,7 +34,7 @@ fn ended(tracker: &Tracker) -> Vec<u64> {
 }
 
 #[test]
-fn ids_start_at_one_and_first_look_confirms_at_once() {
+fn t2_ids_start_at_one_and_first_look_confirms_at_once() {
     let mut t = tracker();
     t.predict(0);
     assert!(t.boxes().is_empty());
@@ -45,7 +45,7 @@ fn ids_start_at_one_and_first_look_confirms_at_once() {
 }
 
 #[test]
-fn matched_observation_keeps_its_own_box() {
+fn t2_matched_observation_keeps_its_own_box() {
     let mut t = tracker();
     t.update(0, &[face(100.0, 100.0)]);
     let seen = [face(400.0, 100.0), face(103.3, 98.7)];
@@ -56,7 +56,7 @@ fn matched_observation_keeps_its_own_box() {
 }
 
 #[test]
-fn tentative_track_is_confirmed_by_the_second_look() {
+fn t2_tentative_track_is_confirmed_by_the_second_look() {
     let mut t = tracker();
     t.update(0, &[]);
     t.update(FRAME, &[face(100.0, 100.0)]);
@@ -128,7 +128,7 @@ fn lost_track_that_stood_still_keeps_id_after_gap() {
 }
 
 #[test]
-fn lost_track_ends_after_max_lost() {
+fn t2_lost_track_ends_after_max_lost() {
     let mut t = tracker();
     t.update(0, &[face(100.0, 100.0)]);
     t.update(FRAME, &[face(100.0, 100.0)]);
@@ -315,7 +315,7 @@ fn variable_frame_rate() {
 }
 
 #[test]
-fn low_scores_continue_tracks_but_open_none() {
+fn t1_low_scores_continue_tracks_but_open_none() {
     let mut t = tracker();
     t.update(0, &[face(100.0, 100.0)]);
     t.update(FRAME, &[scored(101.0, 100.0, 0.2), scored(400.0, 100.0, 0.2)]);
@@ -329,7 +329,7 @@ fn low_scores_continue_tracks_but_open_none() {
 }
 
 #[test]
-fn duplicate_observations_give_one_track() {
+fn t1_duplicate_observations_give_one_track() {
     let mut t = tracker();
     for i in 0..5 {
         t.update(i * FRAME, &[face(100.0, 100.0), face(100.5, 100.0), face(300.0, 100.0)]);
@@ -371,7 +371,7 @@ fn new_track_on_the_place_of_a_lost_one_joins_it() {
 }
 
 #[test]
-fn reset_ends_all_tracks() {
+fn t2_reset_ends_all_tracks_and_ids_go_on() {
     let mut t = tracker();
     t.update(10 * FRAME, &[face(100.0, 100.0), face(300.0, 100.0)]);
     t.update(11 * FRAME, &[face(100.0, 100.0), face(500.0, 100.0)]);
@@ -498,7 +498,7 @@ fn scaled_picture_keeps_ids() {
 }
 
 #[test]
-fn number_of_tracks_is_bounded_and_the_longest_lost_goes_first() {
+fn t5_number_of_tracks_is_bounded_and_the_longest_lost_goes_first() {
     let config = TrackerConfig { max_tracks: 3, ..TrackerConfig::default() };
     let mut t = Tracker::new(config).expect("valid");
     let at = |i: usize| face(100.0 + 200.0 * i as f32, 100.0);

@@ -2,6 +2,8 @@
 // Each test file uses a part of it.
 #![allow(dead_code)]
 
+pub(crate) mod stream;
+
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 

@@ -14,9 +14,8 @@
 //!
 //! Action signals, each with a structure as its answer that has `ok` and, if that is false, `reason`;
 //! none waits longer than two seconds for another process:
-//! - `enroll(track-id, name)` → `person-id`, `samples`: enrols the best crops of a track that pass the
-//!   enrolment gate; `samples` says of each crop what became of it (`verdict`, `reason`, `detail`).
-//! - `enroll-sample(sample, name)` → the same: enrols the largest face of a sample that passed
+//! - `enroll(track-id, name)` → `person-id`: enrols the best crops of a track.
+//! - `enroll-sample(sample, name)` → `person-id`: enrols the largest face of a sample that passed
 //!   onnxfacedetect, such as one from an appsink.
 //! - `search(sample)` → `faces`: who is in such a sample (`id`, `status`, and for the nearest person
 //!   `person-id`, `name`, `similarity`).
@@ -28,7 +27,7 @@
 //! ```
 
 use std::path::Path;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use face_core::embed::Embedder;
@@ -43,14 +42,17 @@ use gst_base::prelude::*;
 use gst_base::subclass::prelude::*;
 use parking_lot::Mutex;
 
+use super::posts::Posts;
+use super::properties::{self, Settings};
 use super::signals::{self, EnrollSettings};
-use super::stream::{FACE_IDENTITY, Options, Report, Stats, Stream, When};
+use super::stream::{Options, Report, Stats, Stream, When};
+use super::watch::Told;
 use crate::live::Lateness;
-use crate::meta::{self, FrameFaces, Mapping};
-use crate::runtime::{RuntimeSettings, gallery_error, start_error, with_causes};
+use crate::meta::{self, FrameFaces, Mapping, Origin};
+use crate::runtime::{gallery_error, start_error, with_causes};
 use crate::upstream_check::UpstreamCheck;
 
-static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
+pub(super) static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new(
         "facerecognize",
         gst::DebugColorFlags::empty(),
@@ -63,48 +65,6 @@ const LIVE_DEADLINE: Duration = Duration::from_secs(1);
 /// From one buffer to the next where neither has a time and the caps have no frame rate.
 const FALLBACK_STEP_NS: u64 = 40_000_000;
 
-#[derive(Clone, Debug)]
-struct Settings {
-    runtime: RuntimeSettings,
-    gallery: Option<String>,
-    threshold: f32,
-    min_margin: f32,
-    top_k: u32,
-    every_face: bool,
-    embed_output: bool,
-    reload_interval: u32,
-    enroll: EnrollSettings,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            runtime: RuntimeSettings::new(model::DEFAULT_EMBEDDER),
-            gallery: None,
-            threshold: 0.0,
-            min_margin: 0.0,
-            top_k: 3,
-            every_face: false,
-            embed_output: false,
-            reload_interval: 500,
-            enroll: EnrollSettings::default(),
-        }
-    }
-}
-
-impl Settings {
-    fn options(&self) -> Options {
-        Options {
-            threshold: self.threshold,
-            min_margin: self.min_margin,
-            top_k: self.top_k as usize,
-            every_face: self.every_face,
-            embed_output: self.embed_output,
-            loose_crops: self.enroll.loose_crops(),
-        }
-    }
-}
-
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) stream: Stream,
@@ -116,16 +76,6 @@ pub(super) struct State {
     borders_logged: bool,
     /// This element wrote to the gallery: the next frame reads it.
     pub(super) refresh_now: bool,
-}
-
-/// What is to be posted once no lock is held.
-#[derive(Default)]
-struct Posts {
-    report: Report,
-    /// New generation of the gallery.
-    generation: Option<u64>,
-    /// Somebody should have put faces on the buffers.
-    missing_upstream: bool,
 }
 
 /// Lock order: settings, state, then any of the others; none is held while a message is posted or
@@ -150,8 +100,8 @@ impl FaceRecognize {
         buffer: &mut gst::BufferRef,
     ) -> Result<Posts, InferenceError> {
         let mut posts = Posts::default();
-        let faces = match FrameFaces::read(buffer) {
-            Some(Ok(faces)) => faces,
+        let (faces, origin) = match meta::open(buffer) {
+            Some(Ok(opened)) => opened,
             Some(Err(e)) => {
                 state.stream.stats.malformed += 1;
                 self.warn(state, &e.to_string());
@@ -174,7 +124,7 @@ impl FaceRecognize {
             // The last snapshot goes on serving.
             Err(e) => self.warn(state, &with_causes(&e)),
         }
-        posts.report = self.recognize(state, options, buffer, faces, &when, live)?;
+        posts.report = self.recognize(state, options, buffer, (faces, &origin), &when, live)?;
         Ok(posts)
     }
 
@@ -183,13 +133,14 @@ impl FaceRecognize {
         state: &mut State,
         options: &Options,
         buffer: &mut gst::BufferRef,
-        mut faces: FrameFaces,
+        (mut faces, origin): (FrameFaces, &Origin),
         when: &When,
         live: bool,
     ) -> Result<Report, InferenceError> {
         let late = live && self.lateness.is_late(self.obj().upcast_ref(), buffer);
         state.stream.stats.late += u64::from(late);
-        let due = state.stream.wants_pixels(&faces, options, when) && !late;
+        let plan = state.stream.plan(&mut faces, options, when);
+        let due = plan.wants_pixels() && !late;
         let info = state.info.clone().filter(|_| due);
         let frame = info
             .as_ref()
@@ -204,18 +155,16 @@ impl FaceRecognize {
             gst::info!(CAT, imp = self, "the picture has borders since facedetect saw it");
         }
         let pixels: Option<(&FrameView<'_>, &Mapping)> = view.as_ref().zip(mapping.as_ref());
-        let outcome = state.stream.process(pixels, &mut faces, options, when);
-        let report = match outcome {
+        let (report, outcome) = state.stream.process(pixels, plan, &mut faces, options, when);
+        match outcome {
             Err(e @ InferenceError::Deadline { .. }) => {
                 state.stream.stats.late += 1;
                 self.warn(state, &e.to_string());
-                Report::default()
             }
             other => other?,
-        };
+        }
         drop(frame);
-        // The meta was read without an error just now.
-        meta::update(buffer, |present| *present = faces);
+        origin.write(&faces, buffer);
         Ok(report)
     }
 
@@ -241,52 +190,23 @@ impl FaceRecognize {
             None => state.last_time_ns.map_or(0, next),
         };
         state.last_time_ns = Some(time_ns);
-        When { running_time, time_ns, deadline: live.then(|| Instant::now() + LIVE_DEADLINE) }
+        let pts = buffer.pts();
+        When { pts, running_time, time_ns, deadline: live.then(|| Instant::now() + LIVE_DEADLINE) }
     }
 
-    fn post(&self, posts: Posts) {
-        let obj = self.obj();
-        if posts.missing_upstream {
-            let text = crate::upstream_check::warning();
-            gst::element_imp_warning!(self, gst::StreamError::WrongType, ("{text}"));
+    /// All tracks end; the stream does not go on if `reset`.
+    fn end_tracks(&self, reset: bool) -> Told {
+        let mut guard = self.state.lock();
+        let Some(state) = guard.as_mut() else { return Told::default() };
+        let told = state.stream.end_tracks();
+        if reset {
+            state.stream.reset();
+            state.last_time_ns = None;
         }
-        let mut messages = Vec::new();
-        if let Some(generation) = posts.generation {
-            let changed = gst::Structure::builder("gallery-changed");
-            messages.push(changed.field("generation", generation).build());
-        }
-        for news in posts.report.news {
-            gst::debug!(CAT, imp = self, "track {} is {:?}", news.track_id, news.person);
-            let mut s = gst::Structure::builder(FACE_IDENTITY)
-                .field("track-id", news.track_id)
-                .field("event-id", &news.event.id);
-            if let Some(person) = &news.person {
-                s = s
-                    .field("person-id", meta::text(&person.person_id))
-                    .field("name", meta::text(&person.name))
-                    .field("similarity", f64::from(person.similarity));
-            }
-            if let Some(previous) = &news.previous {
-                s = s.field("previous-name", meta::text(&previous.name));
-            }
-            if let Some(time) = news.event.running_time_ns {
-                s = s.field("running-time", time);
-            }
-            if let Some(utc) = &news.event.utc {
-                s = s.field("utc", utc);
-            }
-            messages.push(s.build());
-        }
-        for structure in messages {
-            let message = gst::message::Element::builder(structure).src(&*obj).build();
-            // Without a bus nobody listens.
-            let _ = obj.post_message(message);
-        }
-        for track_id in posts.report.splits {
-            gst::debug!(CAT, imp = self, "track {track_id} went over to another face");
-            // Without a facetrack upstream the track keeps its id.
-            let _ = obj.sink_pad().push_event(crate::split::event(track_id));
-        }
+        let stats = state.stream.stats;
+        drop(guard);
+        *self.stats.lock() = stats;
+        told
     }
 
     /// Logs a loss of data, at most once a second.
@@ -312,134 +232,24 @@ impl ObjectImpl for FaceRecognize {
     }
 
     fn properties() -> &'static [glib::ParamSpec] {
-        static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
-            let defaults = Settings::default();
-            let mut properties = RuntimeSettings::properties(&defaults.runtime.model);
-            properties.extend([
-                glib::ParamSpecString::builder("gallery")
-                    .nick("Gallery")
-                    .blurb(
-                        "Path of the gallery of enrolled people, made by facectl enroll (unset = \
-                         nobody is known)",
-                    )
-                    .mutable_ready()
-                    .build(),
-                glib::ParamSpecFloat::builder("threshold")
-                    .nick("Similarity threshold")
-                    .blurb(
-                        "Cosine similarity from which a face is a person, 0 to 1 (0 = the one the \
-                         model recommends); people with a threshold of their own keep it",
-                    )
-                    .minimum(0.0)
-                    .maximum(1.0)
-                    .default_value(defaults.threshold)
-                    .mutable_playing()
-                    .build(),
-                glib::ParamSpecFloat::builder("min-margin")
-                    .nick("Minimum margin")
-                    .blurb(
-                        "A face is uncertain unless its person is nearer than the second by this \
-                         much in cosine similarity, 0 to 2 (0 = any)",
-                    )
-                    .minimum(0.0)
-                    .maximum(2.0)
-                    .default_value(defaults.min_margin)
-                    .mutable_playing()
-                    .build(),
-                glib::ParamSpecUInt::builder("top-k")
-                    .nick("Candidates")
-                    .blurb("Nearest people to report per face in the field top-k")
-                    .minimum(1)
-                    .maximum(100)
-                    .default_value(defaults.top_k)
-                    .mutable_playing()
-                    .build(),
-                glib::ParamSpecBoolean::builder("every-face")
-                    .nick("Every face")
-                    .blurb("Embed every observed face of every frame instead of by schedule")
-                    .default_value(defaults.every_face)
-                    .mutable_playing()
-                    .build(),
-                glib::ParamSpecBoolean::builder("embed-output")
-                    .nick("Output embeddings")
-                    .blurb(
-                        "Put the embeddings into the metadata; they are biometric data, so off \
-                         unless asked for",
-                    )
-                    .default_value(defaults.embed_output)
-                    .mutable_playing()
-                    .build(),
-                glib::ParamSpecUInt::builder("reload-interval")
-                    .nick("Reload interval")
-                    .blurb(
-                        "Look for changes of the gallery by other processes at most every so many \
-                         milliseconds",
-                    )
-                    .default_value(defaults.reload_interval)
-                    .mutable_playing()
-                    .build(),
-                glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
-                    .nick("Statistics")
-                    .blurb(
-                        "Counters since start: frames, faces, embedded, unusable (crops or \
-                         embeddings), search-errors, late (skipped on a live stream), malformed \
-                         (metadata)",
-                    )
-                    .read_only()
-                    .build(),
-            ]);
-            properties.extend(EnrollSettings::properties());
-            properties
-        });
+        static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(properties::all);
         &PROPERTIES
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
-        let mut settings = self.settings.lock();
         gst::info!(CAT, imp = self, "{} = {value:?}", pspec.name());
-        if settings.runtime.set(pspec.name(), value) || settings.enroll.set(pspec.name(), value) {
-            return;
-        }
-        match pspec.name() {
-            "gallery" => settings.gallery = value.get().unwrap_or_default(),
-            "threshold" => settings.threshold = value.get().unwrap_or_default(),
-            "min-margin" => settings.min_margin = value.get().unwrap_or_default(),
-            "top-k" => settings.top_k = value.get().unwrap_or(1),
-            "every-face" => settings.every_face = value.get().unwrap_or_default(),
-            "embed-output" => settings.embed_output = value.get().unwrap_or_default(),
-            "reload-interval" => settings.reload_interval = value.get().unwrap_or_default(),
-            name => gst::error!(CAT, imp = self, "property {name} cannot be set"),
+        if !self.settings.lock().set(pspec.name(), value) {
+            gst::error!(CAT, imp = self, "property {} cannot be set", pspec.name());
         }
     }
 
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
-        let settings = self.settings.lock();
-        let own = || settings.enroll.get(pspec.name());
-        if let Some(value) = settings.runtime.get(pspec.name()).or_else(own) {
+        if let Some(value) = self.settings.lock().get(pspec.name()) {
             return value;
         }
         match pspec.name() {
             "active-provider" => self.active_provider.lock().to_value(),
-            "gallery" => settings.gallery.to_value(),
-            "threshold" => settings.threshold.to_value(),
-            "min-margin" => settings.min_margin.to_value(),
-            "top-k" => settings.top_k.to_value(),
-            "every-face" => settings.every_face.to_value(),
-            "embed-output" => settings.embed_output.to_value(),
-            "reload-interval" => settings.reload_interval.to_value(),
-            "stats" => {
-                let stats = *self.stats.lock();
-                gst::Structure::builder("stats")
-                    .field("frames", stats.frames)
-                    .field("faces", stats.faces)
-                    .field("embedded", stats.embedded)
-                    .field("unusable", stats.unusable)
-                    .field("search-errors", stats.search_errors)
-                    .field("late", stats.late)
-                    .field("malformed", stats.malformed)
-                    .build()
-                    .to_value()
-            }
+            "stats" => self.stats.lock().structure().to_value(),
             _ => pspec.default_value().clone(),
         }
     }
@@ -478,7 +288,15 @@ impl BaseTransformImpl for FaceRecognize {
     const TRANSFORM_IP_ON_PASSTHROUGH: bool = false;
 
     fn start(&self) -> Result<(), gst::ErrorMessage> {
-        let settings = self.settings.lock().clone();
+        let settings = {
+            let mut settings = self.settings.lock();
+            let rules = Arc::make_mut(&mut settings.alerts).start();
+            rules.map_err(|e| {
+                let text = with_causes(&e);
+                gst::error_msg!(gst::ResourceError::Settings, ("start facerecognize: {text}"))
+            })?;
+            settings.clone()
+        };
         let model = model::resolve(&settings.runtime.model, Task::Embedder)
             .map_err(|e| crate::runtime::model_error(&e))?;
         let embedder = Embedder::load(&model, &settings.runtime.pool_options())
@@ -496,8 +314,10 @@ impl BaseTransformImpl for FaceRecognize {
         *self.stats.lock() = Stats::default();
         *self.active_provider.lock() = pool.active_provider().as_str();
         self.lateness.reset();
+        let mut stream = Stream::new(embedder, gallery);
+        stream.watch.set_options(settings.alerts.clone());
         *self.state.lock() = Some(State {
-            stream: Stream::new(embedder, gallery),
+            stream,
             info: None,
             check: UpstreamCheck::default(),
             last_time_ns: None,
@@ -510,7 +330,9 @@ impl BaseTransformImpl for FaceRecognize {
     }
 
     fn stop(&self) -> Result<(), gst::ErrorMessage> {
-        let state = self.state.lock().take();
+        let mut state = self.state.lock().take();
+        let told = state.as_mut().map(|state| state.stream.end_tracks()).unwrap_or_default();
+        self.post_elements(told.messages);
         // Joins the workers when this was the last user of the pool: not under the lock.
         drop(state);
         *self.active_provider.lock() = "";
@@ -527,16 +349,23 @@ impl BaseTransformImpl for FaceRecognize {
     }
 
     fn sink_event(&self, event: gst::Event) -> bool {
+        let eos = matches!(event.view(), gst::EventView::Eos(_));
         let reset =
             matches!(event.view(), gst::EventView::StreamStart(_) | gst::EventView::FlushStop(_));
         if reset {
             self.lateness.reset();
-            if let Some(state) = &mut *self.state.lock() {
-                state.stream.reset();
-                state.last_time_ns = None;
-            }
+        }
+        if reset || eos {
+            let told = self.end_tracks(reset);
+            self.post_elements(told.messages);
         }
         self.parent_sink_event(event)
+    }
+
+    fn query(&self, direction: gst::PadDirection, query: &mut gst::QueryRef) -> bool {
+        // In every state: facetrack asks in its stop(), when this element has stopped.
+        let summary = direction == gst::PadDirection::Sink && crate::summary_query::is(query);
+        summary || BaseTransformImplExt::parent_query(self, direction, query)
     }
 
     fn src_event(&self, event: gst::Event) -> bool {
@@ -557,7 +386,7 @@ impl BaseTransformImpl for FaceRecognize {
         &self,
         buffer: &mut gst::BufferRef,
     ) -> Result<gst::FlowSuccess, gst::FlowError> {
-        // Copied one by one: the settings as a whole hold strings.
+        // Not the settings as a whole: they hold strings.
         let (options, reload_interval) = {
             let settings = self.settings.lock();
             (settings.options(), Duration::from_millis(settings.reload_interval.into()))
@@ -571,7 +400,7 @@ impl BaseTransformImpl for FaceRecognize {
         drop(guard);
         match outcome {
             Ok(posts) => {
-                self.post(posts);
+                self.post(posts, &options);
                 Ok(gst::FlowSuccess::Ok)
             }
             Err(e) => {

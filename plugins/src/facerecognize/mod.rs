@@ -3,9 +3,17 @@
 use gst::glib;
 use gst::prelude::*;
 
+mod alerts;
+mod explain;
 mod imp;
+mod look;
+mod plan;
+mod posts;
+mod properties;
 mod signals;
 mod stream;
+mod track_summary;
+mod watch;
 
 glib::wrapper! {
     /// Embeds the faces that facedetect found, and names those that the gallery knows.

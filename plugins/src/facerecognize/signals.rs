@@ -140,6 +140,7 @@ pub(super) fn all() -> Vec<glib::subclass::Signal> {
         signal("search", &[sample], |imp, args| imp.search(&sample_argument(args)?)),
         signal("forget", &[name], |imp, args| imp.forget(&words(args, 1))),
         signal("reload", &[], |imp, _| imp.reload()),
+        super::explain::signal(),
     ]
 }
 
@@ -316,7 +317,8 @@ impl imp::FaceRecognize {
         let embedding = self.embed(&faces, until)?.pop().flatten();
         let embedding = embedding.ok_or("the face gives no usable embedding")?;
         let CutFace { crop, loose, detection, .. } = faces.remove(0).cut;
-        let sample = TrackSample { crop, loose, embedding, detection };
+        let weight = detection.score;
+        let sample = TrackSample { crop, loose, embedding, detection, weight };
         self.store(&gallery, name, &[sample], "sample", until)
     }
 

@@ -1,36 +1,45 @@
 //! What facerecognize knows of the stream at hand, and the work on one frame.
 
-use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use face_core::align::AlignedCrop;
-use face_core::detect::Detection;
 use face_core::embed::{Embedder, Embedding};
 use face_core::frame::FrameView;
 use face_core::gallery::{Gallery, GalleryError, Identification, Match};
-use face_core::identity::{Change, Status, TrackIdentities, TrackSample};
+use face_core::identity::alert::AlertCounts;
+use face_core::identity::{
+    Budget, ConfirmConfig, FilterConfig, Rejection, ScheduleConfig, Status, TrackIdentities,
+};
 use face_core::inference::InferenceError;
-use face_core::loose::LooseFace;
 
-use crate::crops::in_square_pixels;
+use super::alerts::AlertOptions;
+use super::look::Relink;
+use super::plan::Plan;
+use super::watch::{Told, Watch};
+use crate::event_hold::{self, EventHold};
 use crate::meta::{Candidate, Event, Face, FrameFaces, Mapping};
 
-/// An event stays on the buffers for so long, so that a dropped buffer loses nothing.
-const EVENT_HOLD: gst::ClockTime = gst::ClockTime::from_seconds(1);
 /// Name of the message and kind of the event of a track that gets, changes or loses its name.
 pub(super) const FACE_IDENTITY: &str = "face-identity";
 
 /// The settings that a frame's work depends on.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Options {
     /// Cosine similarity from which a face is a person; 0: the model's.
     pub(super) threshold: f32,
     pub(super) min_margin: f32,
     pub(super) top_k: usize,
-    pub(super) every_face: bool,
     pub(super) embed_output: bool,
     /// Cut the surroundings of faces too, for enrolling their tracks.
     pub(super) loose_crops: bool,
+    pub(super) head_pose: bool,
+    pub(super) schedule: ScheduleConfig,
+    /// Faces embedded per second of the stream; 0: any number.
+    pub(super) max_per_second: u32,
+    pub(super) confirm: ConfirmConfig,
+    pub(super) filters: Arc<FilterConfig>,
+    pub(super) event_hold_ns: u64,
+    pub(super) alerts: Arc<AlertOptions>,
 }
 
 /// A track's news, for the bus.
@@ -48,6 +57,10 @@ pub(super) struct Report {
     pub(super) news: Vec<News>,
     /// Tracks whose face became another person's.
     pub(super) splits: Vec<u64>,
+    /// Tracks that may be lost ones come back.
+    pub(super) relinks: Vec<Relink>,
+    /// Alerts and summaries of tracks.
+    pub(super) messages: Vec<gst::Structure>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -59,20 +72,18 @@ pub(super) struct Stats {
     pub(super) search_errors: u64,
     pub(super) late: u64,
     pub(super) malformed: u64,
-}
-
-/// A face that is embedded on this frame.
-struct Due {
-    index: usize,
-    crop: AlignedCrop,
-    loose: Option<LooseFace>,
-    /// In square pixels.
-    detection: Detection,
+    /// Times that a face had to wait because of the budget.
+    pub(super) over_budget: u64,
+    pub(super) relinked: u64,
+    /// Filtered faces, by [`Rejection::index`].
+    pub(super) filtered: [u64; Rejection::REASONS.len()],
+    pub(super) alerts: AlertCounts,
 }
 
 /// Times of a frame.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct When {
+    pub(super) pts: Option<gst::ClockTime>,
     pub(super) running_time: Option<gst::ClockTime>,
     /// What the schedule counts in: running time, or where a buffer without one should be.
     pub(super) time_ns: u64,
@@ -89,9 +100,14 @@ pub(super) struct Stream {
     /// The gallery's generation that the identities are of.
     generation: u64,
     /// News of between two frames; the next one reports them.
-    pending: Vec<News>,
-    held: VecDeque<(Event, gst::ClockTime)>,
-    fingerprint: String,
+    pub(super) pending: Report,
+    pub(super) budget: Budget,
+    /// Faces without a track that had their turn, and since when the others wait for it.
+    pub(super) untracked_turn: usize,
+    pub(super) untracked_since_ns: Option<u64>,
+    held: EventHold,
+    pub(super) watch: Watch,
+    pub(super) fingerprint: String,
 }
 
 impl Stream {
@@ -104,15 +120,28 @@ impl Stream {
             gallery,
             identities: TrackIdentities::default(),
             stats: Stats::default(),
-            pending: Vec::new(),
-            held: VecDeque::new(),
+            pending: Report::default(),
+            budget: Budget::default(),
+            untracked_turn: 0,
+            untracked_since_ns: None,
+            held: EventHold::default(),
+            watch: Watch::default(),
         }
+    }
+
+    /// The stream ended or jumped: returns what is to be told of its tracks.
+    pub(super) fn end_tracks(&mut self) -> Told {
+        let told = self.watch.end_all(&self.identities);
+        self.stats.alerts = self.watch.counts();
+        told
     }
 
     /// Another stream begins, or this one jumped.
     pub(super) fn reset(&mut self) {
         self.identities.clear();
-        self.pending.clear();
+        self.pending = Report::default();
+        self.budget = Budget::default();
+        self.untracked_since_ns = None;
         self.held.clear();
     }
 
@@ -127,6 +156,7 @@ impl Stream {
         };
         gallery.refresh(interval)?;
         let snapshot = gallery.snapshot();
+        self.watch.refresh_groups(gallery, snapshot.generation())?;
         if snapshot.generation() == self.generation {
             return Ok(None);
         }
@@ -136,148 +166,36 @@ impl Stream {
         };
         for (track_id, person) in self.identities.gallery_changed(name_of) {
             let event = event(track_id, None, when);
-            self.pending.push(News { track_id, event, person: None, previous: Some(person) });
+            let news = News { track_id, event, person: None, previous: Some(person) };
+            self.pending.news.push(news);
         }
         Ok(Some(self.generation))
     }
 
-    /// Takes in which faces a frame has: to be called once for each. Is any to be embedded?
-    pub(super) fn wants_pixels(
-        &mut self,
-        faces: &FrameFaces,
-        options: &Options,
-        when: &When,
-    ) -> bool {
-        let tracked = faces.faces.iter().filter(|f| f.observed && f.track_id != 0);
-        self.identities.begin_frame(tracked.map(|f| f.track_id));
-        // No short circuit: the schedule is to see every face of the frame.
-        let due = |face| self.is_due(face, faces.frame_id, options, when);
-        faces.faces.iter().map(due).fold(false, |any, due| any | due)
-    }
-
-    fn is_due(&mut self, face: &Face, frame: u64, options: &Options, when: &When) -> bool {
-        face.observed
-            && face.landmarks.is_some()
-            && (face.track_id == 0
-                || self.identities.is_due(face.track_id, frame, when.time_ns, face.bbox)
-                || options.every_face)
-    }
-
-    /// Embeds the faces that are due, looks them up, and writes what is known into `faces`.
-    ///
-    /// # Errors
-    /// [`InferenceError`] if the model fails; `faces` then still has what was known before.
+    /// Embeds the faces of the plan, looks them up, and writes what is known into `faces`. Without
+    /// pixels only the latter. The second result is how the model failed, if it did: what was known
+    /// before is reported nevertheless.
     pub(super) fn process(
         &mut self,
         view: Option<(&FrameView<'_>, &Mapping)>,
+        plan: Plan,
         faces: &mut FrameFaces,
         options: &Options,
         when: &When,
-    ) -> Result<Report, InferenceError> {
-        self.stats.frames += 1;
-        self.stats.faces += faces.faces.len() as u64;
-        let mut report = Report { news: std::mem::take(&mut self.pending), ..Report::default() };
-        let outcome = match view {
-            Some((view, mapping)) => self.look(view, mapping, faces, options, when, &mut report),
-            None => Ok(()),
-        };
+    ) -> (Report, Result<(), InferenceError>) {
+        let mut report = std::mem::take(&mut self.pending);
+        let outcome = self.look(view, plan, faces, options, when, &mut report);
         for face in &mut faces.faces {
             self.describe(face, when);
         }
+        self.watch.set_options(options.alerts.clone());
+        let told = self.watch.frame(faces, &self.identities, when);
+        self.stats.alerts = self.watch.counts();
         self.identities.end(&faces.ended_tracks, when.time_ns);
-        self.hold(report.news.iter().map(|n| n.event.clone()), when);
-        faces.events.extend(self.held.iter().map(|(event, _)| event.clone()));
-        outcome.map(|()| report)
-    }
-
-    fn look(
-        &mut self,
-        view: &FrameView<'_>,
-        mapping: &Mapping,
-        faces: &mut FrameFaces,
-        options: &Options,
-        when: &When,
-        report: &mut Report,
-    ) -> Result<(), InferenceError> {
-        let mut due = Vec::new();
-        for (index, face) in faces.faces.iter().enumerate() {
-            if !self.is_due(face, faces.frame_id, options, when) {
-                continue;
-            }
-            let landmarks = face.landmarks.map(|l| mapping.landmarks_to_pixels(&l));
-            let cut = landmarks.and_then(|l| Some((l, AlignedCrop::cut(view, &l)?)));
-            let Some((landmarks, crop)) = cut else {
-                self.stats.unusable += 1;
-                continue;
-            };
-            let bbox = mapping.box_to_pixels(&face.bbox);
-            let wanted = options.loose_crops && face.track_id != 0;
-            let loose = wanted.then(|| LooseFace::cut(view, &bbox, &landmarks)).flatten();
-            let detection = in_square_pixels(view, bbox, landmarks, face.score);
-            due.push(Due { index, crop, loose, detection });
-        }
-        if due.is_empty() {
-            return Ok(());
-        }
-        let crops: Vec<&AlignedCrop> = due.iter().map(|d| &d.crop).collect();
-        let embeddings = self.embedder.embed(&crops, when.deadline)?;
-        self.stats.embedded += embeddings.len() as u64;
-        for (due, embedding) in due.into_iter().zip(embeddings) {
-            let Ok(embedding) = embedding else {
-                self.stats.unusable += 1;
-                continue;
-            };
-            let frame = faces.frame_id;
-            let face = &mut faces.faces[due.index];
-            self.take_in(face, frame, due, embedding, options, when, report);
-        }
-        Ok(())
-    }
-
-    #[allow(clippy::too_many_arguments)] // One face's whole story, used in one place.
-    fn take_in(
-        &mut self,
-        face: &mut Face,
-        frame: u64,
-        due: Due,
-        embedding: Embedding,
-        options: &Options,
-        when: &When,
-        report: &mut Report,
-    ) {
-        face.fingerprint = Some(self.fingerprint.clone());
-        if options.embed_output {
-            face.embedding = Some(embedding.to_bytes());
-        }
-        let Some(result) = self.identify(&embedding, options) else {
-            self.stats.search_errors += 1;
-            face.status = Status::Error;
-            return;
-        };
-        if face.track_id == 0 {
-            let known = if result.status == Status::Known { result.best.as_ref() } else { None };
-            fill(face, result.status, known, Some(&result));
-            return;
-        }
-        let Due { crop, loose, detection, .. } = due;
-        let sample = TrackSample { crop, loose, embedding, detection };
-        let at = (frame, when.time_ns);
-        let own = self.embedder.spec().threshold;
-        let track_id = face.track_id;
-        let previous = match self.identities.observe(track_id, at, sample, &result, own) {
-            Change::None => return,
-            Change::Named => None,
-            Change::Another { previous } => {
-                report.splits.push(track_id);
-                if previous.is_none() {
-                    return;
-                }
-                previous
-            }
-        };
-        let person = self.identities.get(track_id).and_then(|t| t.person.clone());
-        let event = event(track_id, person.as_ref(), when);
-        report.news.push(News { track_id, event, person, previous });
+        report.messages = told.messages;
+        let news = report.news.iter().map(|n| n.event.clone()).chain(told.events);
+        self.held.write(news, when.time_ns, options.event_hold_ns, &mut faces.events);
+        (report, outcome)
     }
 
     /// Looks the embedding up; without a gallery everybody is unknown. `None`: the search failed.
@@ -286,10 +204,7 @@ impl Stream {
         embedding: &Embedding,
         options: &Options,
     ) -> Option<Identification> {
-        let threshold = match options.threshold {
-            0.0 => self.embedder.spec().threshold,
-            threshold => threshold,
-        };
+        let threshold = self.threshold(options);
         let Some(gallery) = &self.gallery else {
             return Some(Identification {
                 status: Status::Unknown,
@@ -302,30 +217,34 @@ impl Stream {
         snapshot.identify(embedding, threshold, options.min_margin, options.top_k).ok()
     }
 
-    /// Writes what is known of a face's track, or why nothing is.
-    fn describe(&mut self, face: &mut Face, when: &When) {
-        if face.observed && face.landmarks.is_none() {
-            face.filter = "no-landmarks".to_owned();
-            face.status = Status::Filtered;
-            return;
+    /// Cosine similarity from which a face is a person who has no threshold of their own.
+    pub(super) fn threshold(&self, options: &Options) -> f32 {
+        match options.threshold {
+            0.0 => self.embedder.spec().threshold,
+            threshold => threshold,
         }
+    }
+
+    /// Writes what is known of a face's track. A filtered face keeps its name.
+    fn describe(&mut self, face: &mut Face, when: &When) {
         if face.track_id == 0 || face.status == Status::Error {
             return;
         }
         let track = self.identities.mention(face.track_id, when.time_ns);
-        fill(face, track.status, track.person.as_ref(), track.last.as_ref());
-    }
-
-    fn hold(&mut self, events: impl Iterator<Item = Event>, when: &When) {
-        let now = when.running_time.unwrap_or(gst::ClockTime::from_nseconds(when.time_ns));
-        self.held.retain(|(_, until)| *until > now);
-        self.held.extend(events.map(|event| (event, now + EVENT_HOLD)));
+        let status = if face.filter.is_empty() { track.status() } else { Status::Filtered };
+        fill(face, status, track.is_confirmed(), track.person.as_ref(), track.last.as_ref());
     }
 }
 
-fn fill(face: &mut Face, status: Status, person: Option<&Match>, result: Option<&Identification>) {
+pub(super) fn fill(
+    face: &mut Face,
+    status: Status,
+    confirmed: bool,
+    person: Option<&Match>,
+    result: Option<&Identification>,
+) {
     face.status = status;
-    face.confirmed = status == Status::Known;
+    face.confirmed = confirmed;
     face.person_id = person.map(|p| p.person_id.to_string());
     face.name = person.map(|p| p.name.to_string());
     let nearest = person.or_else(|| result.and_then(|r| r.best.as_ref()));
@@ -341,16 +260,12 @@ fn fill(face: &mut Face, status: Status, person: Option<&Match>, result: Option<
     });
 }
 
-fn event(track_id: u64, person: Option<&Match>, when: &When) -> Event {
-    let utc = gst::glib::DateTime::now_utc().and_then(|now| now.format("%Y-%m-%dT%H:%M:%S.%fZ"));
+pub(super) fn event(track_id: u64, person: Option<&Match>, when: &When) -> Event {
+    let running_ns = when.running_time.map(gst::ClockTime::nseconds);
     Event {
-        id: gst::glib::uuid_string_random().to_string(),
-        kind: FACE_IDENTITY.to_owned(),
-        track_id,
         person_id: person.map(|p| p.person_id.to_string()),
         name: person.map(|p| p.name.to_string()),
         similarity: person.map(|p| p.similarity),
-        running_time_ns: when.running_time.map(gst::ClockTime::nseconds),
-        utc: utc.ok().map(|s| s.to_string()),
+        ..event_hold::event(FACE_IDENTITY, track_id, running_ns)
     }
 }

@@ -1,6 +1,7 @@
 use std::sync::LazyLock;
 
-use face_core::track::{EndedTrack, SceneCutConfig, TrackerConfig, TrackerConfigError};
+use face_core::track::{SceneCutConfig, TrackerConfig};
+use face_core::zone::Zones;
 use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
@@ -8,30 +9,56 @@ use gst_base::prelude::*;
 use gst_base::subclass::prelude::*;
 use parking_lot::Mutex;
 
-use super::stream::{Stamp, Stream};
+use super::stream::{Ended, SettingsError, Stamp, Stream};
+use crate::event_hold::DEFAULT_HOLD_NS;
 use crate::frame::{self, ViewError};
-use crate::meta::{self, FrameFaces, Mapping, MetaError};
-use crate::upstream_check::{self, UpstreamCheck};
+use crate::meta::{self, Event, FrameFaces, Mapping, MetaError};
+use crate::upstream_check::UpstreamCheck;
+use crate::{relink, split};
 
-static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
+pub(super) static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new("facetrack", gst::DebugColorFlags::empty(), Some("Face tracker"))
 });
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Settings {
     config: TrackerConfig,
     scene_cut: bool,
     cuts: SceneCutConfig,
+    /// As [`Zones`] reads it; `None`: no zones.
+    zones: Option<String>,
+    zone_dwell_ns: u64,
+    camera: Option<String>,
+    event_hold_ns: u64,
     /// Set by a property, until the streaming thread has taken it.
     changed: bool,
 }
 
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            config: TrackerConfig::default(),
+            scene_cut: false,
+            cuts: SceneCutConfig::default(),
+            zones: None,
+            zone_dwell_ns: 0,
+            camera: None,
+            event_hold_ns: DEFAULT_HOLD_NS,
+            changed: false,
+        }
+    }
+}
+
 impl Settings {
-    fn apply(&self, stream: &mut Stream) -> Result<(), TrackerConfigError> {
+    fn apply(&self, stream: &mut Stream) -> Result<(), SettingsError> {
         // All of them or none.
         self.cuts.validate()?;
+        let zones: Zones = self.zones.as_deref().unwrap_or_default().parse()?;
         stream.set_config(self.config.clone())?;
-        stream.set_scene_cut(self.scene_cut.then(|| self.cuts.clone()))
+        stream.set_scene_cut(self.scene_cut.then(|| self.cuts.clone()))?;
+        stream.set_zones(zones, self.zone_dwell_ns);
+        stream.set_events(self.camera.clone(), self.event_hold_ns);
+        Ok(())
     }
 }
 
@@ -54,24 +81,26 @@ struct Stats {
     malformed: u64,
     live: u64,
     ended: u64,
+    relinked: u64,
     cuts: u64,
 }
 
 /// What a buffer gave to report once the state is unlocked.
 #[derive(Default)]
-struct Report {
-    ended: Vec<EndedTrack>,
-    cut: Option<Cut>,
-    unreadable: Option<ViewError>,
-    no_upstream: bool,
-    malformed: Option<MetaError>,
-    borders: bool,
+pub(super) struct Report {
+    pub(super) ended: Vec<Ended>,
+    pub(super) events: Vec<Event>,
+    pub(super) cut: Option<Cut>,
+    pub(super) unreadable: Option<ViewError>,
+    pub(super) no_upstream: bool,
+    pub(super) malformed: Option<MetaError>,
+    pub(super) borders: bool,
 }
 
 /// A new scene.
-struct Cut {
-    running_ns: u64,
-    score: f32,
+pub(super) struct Cut {
+    pub(super) running_ns: u64,
+    pub(super) score: f32,
 }
 
 /// Lock order: settings, state, stats. Nothing is posted under a lock.
@@ -111,6 +140,10 @@ impl ObjectImpl for FaceTrack {
             "scene-cut-ratio" => assign(&mut cuts.ratio, value),
             "scene-cut-gap" => assign(&mut cuts.gap_ns, value),
             "scene-cut" => assign(&mut settings.scene_cut, value),
+            "zones" => assign(&mut settings.zones, value),
+            "zone-dwell-time" => assign(&mut settings.zone_dwell_ns, value),
+            "camera" => assign(&mut settings.camera, value),
+            "event-hold" => assign(&mut settings.event_hold_ns, value),
             _ => return,
         }
         settings.changed = true;
@@ -135,6 +168,10 @@ impl ObjectImpl for FaceTrack {
             "scene-cut-score" => cuts.score.to_value(),
             "scene-cut-ratio" => cuts.ratio.to_value(),
             "scene-cut-gap" => cuts.gap_ns.to_value(),
+            "zones" => settings.zones.to_value(),
+            "zone-dwell-time" => settings.zone_dwell_ns.to_value(),
+            "camera" => settings.camera.to_value(),
+            "event-hold" => settings.event_hold_ns.to_value(),
             _ => pspec.default_value().clone(),
         }
     }
@@ -188,7 +225,7 @@ impl BaseTransformImpl for FaceTrack {
         let mut settings = self.settings.lock();
         let mut state = self.state.lock();
         let old = state.stream.take();
-        let built = old.map_or_else(|| Stream::new(settings.config.clone()), Ok);
+        let built = old.map_or_else(|| Ok(Stream::new(settings.config.clone())?), Ok);
         let applied = built.and_then(|mut stream| settings.apply(&mut stream).map(|()| stream));
         let stream = applied.map_err(|error| {
             gst::error_msg!(gst::ResourceError::Settings, ("start facetrack: {error}"))
@@ -229,16 +266,14 @@ impl BaseTransformImpl for FaceTrack {
     }
 
     fn src_event(&self, event: gst::Event) -> bool {
-        let Some(track_id) = crate::split::track_id(&event) else {
-            return self.parent_src_event(event);
-        };
-        let ended = self.state.lock().stream.as_mut().and_then(|s| s.end_track(track_id));
-        if let Some(ended) = ended {
-            gst::debug!(CAT, imp = self, "track {track_id} went over to another face");
-            self.stats.lock().ended += 1;
-            self.post_ended(&[ended]);
+        if let Some(track_id) = split::track_id(&event) {
+            self.split(track_id);
+            return true;
         }
-        true
+        if let Some((new_id, old_id)) = relink::ids(&event) {
+            return self.relink(new_id, old_id);
+        }
+        self.parent_src_event(event)
     }
 
     fn submit_input_buffer(
@@ -301,6 +336,7 @@ impl State {
             report.ended.extend(stream.follow(time_ns, faces));
             (Mapping::new(faces, info), faces.clone())
         });
+        report.events = stream.take_events();
         report.no_upstream = self.upstream.saw(updated.is_some());
         match updated {
             Some(Ok((mapping, faces))) => {
@@ -321,7 +357,7 @@ fn look(
     time_ns: u64,
     buffer: &gst::BufferRef,
     info: &gst_video::VideoInfo,
-) -> Result<Option<(f32, Vec<EndedTrack>)>, ViewError> {
+) -> Result<Option<(f32, Vec<Ended>)>, ViewError> {
     let frame = gst_video::VideoFrameRef::from_buffer_ref_readable(buffer, info)
         .map_err(|_| ViewError::Plane(0))?;
     Ok(stream.look(time_ns, &frame::view(&frame)?))
@@ -358,13 +394,47 @@ impl FaceTrack {
     }
 
     fn reset(&self, why: &str) {
-        let ended = self.state.lock().stream.as_mut().map(Stream::reset).unwrap_or_default();
+        let (ended, events) = match &mut self.state.lock().stream {
+            Some(stream) => (stream.reset(), stream.take_events()),
+            None => Default::default(),
+        };
         gst::debug!(CAT, imp = self, "{why}: {} tracks ended", ended.len());
         let mut stats = self.stats.lock();
         stats.live = 0;
         stats.ended = stats.ended.saturating_add(ended.len() as u64);
         drop(stats);
-        self.post_ended(&ended);
+        self.post(Report { ended, events, ..Report::default() });
+    }
+
+    /// facerecognize saw the track go over to another face.
+    fn split(&self, track_id: u64) {
+        let report = {
+            let mut state = self.state.lock();
+            let Some(stream) = &mut state.stream else { return };
+            let Some(ended) = stream.end_track(track_id) else { return };
+            Report { ended: vec![ended], events: stream.take_events(), ..Report::default() }
+        };
+        gst::debug!(CAT, imp = self, "track {track_id} went over to another face");
+        self.stats.lock().ended += 1;
+        self.post(report);
+    }
+
+    /// facerecognize knew the face of a new track: it is that of a lost one.
+    fn relink(&self, new_id: u64, old_id: u64) -> bool {
+        let (running_ns, events) = {
+            let mut state = self.state.lock();
+            let Some(stream) = &mut state.stream else { return false };
+            if !stream.relink(new_id, old_id) {
+                gst::debug!(CAT, imp = self, "track {new_id} cannot go on as {old_id}");
+                return false;
+            }
+            (stream.time_ns(), stream.take_events())
+        };
+        gst::debug!(CAT, imp = self, "track {new_id} goes on as {old_id}");
+        self.stats.lock().relinked += 1;
+        self.post_relinked(new_id, old_id, running_ns);
+        self.post(Report { events, ..Report::default() });
+        true
     }
 
     fn count(&self, report: &Report, live: u64, has_meta: bool) {
@@ -377,62 +447,9 @@ impl FaceTrack {
         stats.live = live;
     }
 
-    fn post(&self, report: Report) {
-        if let Some(cut) = &report.cut {
-            let structure = gst::Structure::builder("face-scene-cut")
-                .field("running-time", cut.running_ns)
-                .field("score", f64::from(cut.score))
-                .build();
-            gst::debug!(CAT, imp = self, "{structure}");
-            self.post_element(structure);
-        }
-        if let Some(error) = &report.unreadable {
-            gst::element_imp_warning!(
-                self,
-                gst::StreamError::Format,
-                ("scene-cut finds no scene cuts in pictures of these caps: {error}; put a videoconvert before facetrack")
-            );
-        }
-        self.post_ended(&report.ended);
-        if report.no_upstream {
-            gst::element_imp_warning!(
-                self,
-                gst::StreamError::WrongType,
-                ("{}", upstream_check::warning())
-            );
-        }
-        if report.borders {
-            gst::info!(
-                CAT,
-                imp = self,
-                "the picture has another aspect than the detector's: taken for one with borders added"
-            );
-        }
-        if let Some(error) = report.malformed {
-            // Once per stream; the counter in `stats` has them all.
-            let first = !std::mem::replace(&mut self.state.lock().logged_malformed, true);
-            if first {
-                gst::warning!(CAT, imp = self, "{error}; such buffers pass unchanged");
-            }
-        }
-    }
-
-    fn post_ended(&self, ended: &[EndedTrack]) {
-        for track in ended.iter().filter(|t| t.confirmed) {
-            let summary = gst::Structure::builder("face-track")
-                .field("track-id", track.track_id)
-                .field("first-seen", track.first_seen_ns)
-                .field("last-seen", track.last_seen_ns)
-                .field("observations", track.hits)
-                .build();
-            self.post_element(summary);
-        }
-    }
-
-    fn post_element(&self, structure: gst::Structure) {
-        let message = gst::message::Element::builder(structure).src(&*self.obj()).build();
-        // Without a bus there is nobody to tell.
-        let _ = self.obj().post_message(message);
+    /// True for the first malformed metadata of the stream; the counter in `stats` has them all.
+    pub(super) fn is_first_malformed(&self) -> bool {
+        !std::mem::replace(&mut self.state.lock().logged_malformed, true)
     }
 
     fn stats(&self) -> gst::Structure {
@@ -443,6 +460,7 @@ impl FaceTrack {
             .field("malformed", stats.malformed)
             .field("live-tracks", stats.live)
             .field("ended-tracks", stats.ended)
+            .field("relinked-tracks", stats.relinked)
             .field("scene-cuts", stats.cuts)
             .build()
     }

@@ -17,6 +17,8 @@
 //! ```
 
 mod imp;
+mod known;
+mod messages;
 mod properties;
 mod stream;
 

@@ -10,12 +10,14 @@ const LONGEST_NS: u64 = 3_600_000_000_000;
 pub(super) fn all() -> Vec<glib::ParamSpec> {
     let mut properties = association_properties();
     properties.extend(scene_cut_properties());
+    properties.extend(zone_properties());
+    properties.push(crate::event_hold::property());
     properties.push(
         glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
             .nick("Statistics")
             .blurb(
-                "Counts since start: buffers, without-meta, malformed, ended-tracks, scene-cuts; \
-                 and live-tracks now (uint64 each)",
+                "Counts since start: buffers, without-meta, malformed, ended-tracks, \
+                 relinked-tracks, scene-cuts; and live-tracks now (uint64 each)",
             )
             .read_only()
             .build(),
@@ -45,6 +47,34 @@ fn time(name: Text, nick: Text, blurb: Text, least: u64, value: u64) -> glib::Pa
         .default_value(value)
         .mutable_playing()
         .build()
+}
+
+fn zone_properties() -> Vec<glib::ParamSpec> {
+    vec![
+        glib::ParamSpecString::builder("zones")
+            .nick("Zones")
+            .blurb(
+                "Polygons with names, as in \"door=0.1,0.2 0.5,0.2 0.5,0.9; !street=0,400 640,400 \
+                 640,480 px\": three or more points in fractions of the picture or, before px, in \
+                 its pixels; a face in one that has ! before its name is in no zone (unset = no \
+                 zones)",
+            )
+            .mutable_playing()
+            .build(),
+        time(
+            "zone-dwell-time",
+            "Zone dwell time",
+            "Tell of a track that has been in a zone for this long, in nanoseconds, and again \
+             each time it has been there for as long again. 0: never.",
+            0,
+            0,
+        ),
+        glib::ParamSpecString::builder("camera")
+            .nick("Camera")
+            .blurb("Name of the camera in messages and events about zones (unset = none)")
+            .mutable_playing()
+            .build(),
+    ]
 }
 
 fn scene_cut_properties() -> Vec<glib::ParamSpec> {

@@ -3,14 +3,17 @@
 use std::collections::HashMap;
 
 use face_core::frame::FrameView;
-use face_core::geometry::BBox;
 use face_core::identity::Status;
 use face_core::track::{
     EndedTrack, Observation, SceneCutConfig, SceneCutDetector, TrackBox, TrackState as State,
     Tracker, TrackerConfig, TrackerConfigError,
 };
+use face_core::zone::{ZoneError, ZoneWatch, Zones};
 
-use crate::meta::{Face, FrameFaces, TrackState};
+use super::known::{Best, Known, WasId};
+use super::messages::ZONE_KIND;
+use crate::event_hold::{self, EventHold};
+use crate::meta::{Event, Face, FrameFaces, TrackState};
 
 /// Frame duration where neither caps nor buffer tell one, ns.
 const FALLBACK_STEP_NS: u64 = 40_000_000;
@@ -27,6 +30,24 @@ pub(super) struct Stamp {
     pub(super) discont: bool,
 }
 
+/// A setting that cannot work.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SettingsError {
+    #[error(transparent)]
+    Tracker(#[from] TrackerConfigError),
+    #[error(transparent)]
+    Zones(#[from] ZoneError),
+}
+
+/// A track that is over, and what is known of it.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Ended {
+    pub(super) track: EndedTrack,
+    pub(super) best: Option<Best>,
+    /// Zones that it was in, and for how long, ns.
+    pub(super) dwells: Vec<(String, u64)>,
+}
+
 #[derive(Debug)]
 pub(super) struct Stream {
     tracker: Tracker,
@@ -34,10 +55,17 @@ pub(super) struct Stream {
     cuts: Option<SceneCutDetector>,
     last_ns: Option<u64>,
     last_step_ns: u64,
-    /// Score of the last observation of every live track.
-    scores: HashMap<u64, f32>,
+    /// Of every live track.
+    known: HashMap<u64, Known>,
     /// Tracks that ended between two frames: the next meta lists them.
     ended_between: Vec<u64>,
+    zones: ZoneWatch,
+    camera: Option<String>,
+    held: EventHold,
+    hold_ns: u64,
+    /// Events that are to be written to the next meta, and those that are to be posted.
+    to_write: Vec<Event>,
+    to_post: Vec<Event>,
 }
 
 impl Stream {
@@ -47,8 +75,14 @@ impl Stream {
             cuts: None,
             last_ns: None,
             last_step_ns: FALLBACK_STEP_NS,
-            scores: HashMap::new(),
+            known: HashMap::new(),
             ended_between: Vec::new(),
+            zones: ZoneWatch::default(),
+            camera: None,
+            held: EventHold::default(),
+            hold_ns: event_hold::DEFAULT_HOLD_NS,
+            to_write: Vec::new(),
+            to_post: Vec::new(),
         })
     }
 
@@ -69,6 +103,17 @@ impl Stream {
         Ok(())
     }
 
+    /// Other zones, and the time in one after which it is told, ns (0: never).
+    pub(super) fn set_zones(&mut self, zones: Zones, dwell_ns: u64) {
+        self.zones.set_zones(zones);
+        self.zones.set_dwell_ns(dwell_ns);
+    }
+
+    /// The camera's name in events, and how long they stay in the metadata, ns.
+    pub(super) fn set_events(&mut self, camera: Option<String>, hold_ns: u64) {
+        (self.camera, self.hold_ns) = (camera.filter(|c| !c.is_empty()), hold_ns);
+    }
+
     pub(super) fn wants_pixels(&self) -> bool {
         self.cuts.is_some()
     }
@@ -79,19 +124,25 @@ impl Stream {
         &mut self,
         time_ns: u64,
         picture: &FrameView<'_>,
-    ) -> Option<(f32, Vec<EndedTrack>)> {
+    ) -> Option<(f32, Vec<Ended>)> {
         let score = self.cuts.as_mut()?.look(time_ns, picture)?;
         Some((score, self.end_all()))
     }
 
     /// Tracks that were not yet ended.
     pub(super) fn live_tracks(&self) -> usize {
-        self.scores.len()
+        self.known.len()
+    }
+
+    /// Time of the last frame, ns.
+    pub(super) fn time_ns(&self) -> Option<u64> {
+        self.last_ns
     }
 
     /// Ends all tracks and forgets the time. Returns the tracks that ended.
-    pub(super) fn reset(&mut self) -> Vec<EndedTrack> {
+    pub(super) fn reset(&mut self) -> Vec<Ended> {
         self.last_ns = None;
+        self.held.clear();
         if let Some(cuts) = &mut self.cuts {
             cuts.reset();
         }
@@ -99,25 +150,69 @@ impl Stream {
     }
 
     /// Ends all tracks; the next meta lists them.
-    fn end_all(&mut self) -> Vec<EndedTrack> {
+    fn end_all(&mut self) -> Vec<Ended> {
         self.tracker.reset();
-        self.scores.clear();
-        let ended = self.tracker.ended().to_vec();
-        self.ended_between.extend(ended.iter().map(|t| t.track_id));
-        ended
+        self.close_ended()
     }
 
     /// Ends one track; the next meta lists it. `None` if there is no such track.
-    pub(super) fn end_track(&mut self, track_id: u64) -> Option<EndedTrack> {
-        let ended = self.tracker.end_track(track_id)?;
-        self.scores.remove(&track_id);
-        self.ended_between.push(track_id);
-        Some(ended)
+    pub(super) fn end_track(&mut self, track_id: u64) -> Option<Ended> {
+        let track = self.tracker.end_track(track_id)?;
+        Some(self.close(track))
+    }
+
+    /// From the next frame on the track `new_id` is the older track `old_id`; false if it cannot be.
+    pub(super) fn relink(&mut self, new_id: u64, old_id: u64) -> bool {
+        // Whoever reads the metadata must see each id that was given up on at least one buffer.
+        let unseen = |known: &Known| known.was.and_then(WasId::unseen);
+        if self.known.get(&new_id).and_then(unseen).is_some()
+            || !self.tracker.relink(new_id, old_id)
+        {
+            return false;
+        }
+        self.zones.relink(new_id, old_id);
+        let new = self.known.remove(&new_id).unwrap_or_default();
+        self.ended_between.extend(self.known.entry(old_id).or_default().absorb(new_id, new));
+        true
+    }
+
+    /// What is known of the tracks that the tracker has just ended.
+    fn close_ended(&mut self) -> Vec<Ended> {
+        let ended = self.tracker.ended().to_vec();
+        ended.into_iter().map(|track| self.close(track)).collect()
+    }
+
+    fn close(&mut self, track: EndedTrack) -> Ended {
+        let id = track.track_id;
+        let known = self.known.remove(&id).unwrap_or_default();
+        self.ended_between.extend(known.was.and_then(WasId::unseen));
+        self.ended_between.push(id);
+        let dwells = self.zones.dwells(id).map(|(name, ns)| (name.to_owned(), ns)).collect();
+        self.zones.end(id);
+        Ended { track, best: known.best, dwells }
+    }
+
+    /// The events since the last call, to be posted.
+    pub(super) fn take_events(&mut self) -> Vec<Event> {
+        self.collect_events();
+        std::mem::take(&mut self.to_post)
+    }
+
+    fn collect_events(&mut self) {
+        for news in self.zones.drain_events() {
+            let kind = format!("{ZONE_KIND}{}", news.kind.as_str());
+            let mut event = event_hold::event(&kind, news.track_id, Some(news.time_ns));
+            event.zone = Some(news.zone.to_string());
+            event.dwell_ns = Some(news.dwell_ns);
+            event.camera.clone_from(&self.camera);
+            self.to_write.push(event.clone());
+            self.to_post.push(event);
+        }
     }
 
     /// Takes the time of a buffer: its own, else that of the last one and a frame. Returns it, ns,
     /// and the tracks that a jump in time ended.
-    pub(super) fn advance(&mut self, stamp: Stamp) -> (u64, Vec<EndedTrack>) {
+    pub(super) fn advance(&mut self, stamp: Stamp) -> (u64, Vec<Ended>) {
         let step = stamp.step_ns.filter(|s| *s > 0).unwrap_or(FALLBACK_STEP_NS);
         let expected = self.last_ns.map_or(0, |last| last.saturating_add(self.last_step_ns));
         let time = stamp.running_ns.unwrap_or(expected);
@@ -137,9 +232,10 @@ impl Stream {
 
     /// Follows the faces of a frame of `time_ns` and writes the tracks into them. Returns the
     /// tracks that ended.
-    pub(super) fn follow(&mut self, time_ns: u64, faces: &mut FrameFaces) -> Vec<EndedTrack> {
+    pub(super) fn follow(&mut self, time_ns: u64, faces: &mut FrameFaces) -> Vec<Ended> {
         let size = square_size(faces);
         self.tracker.set_picture_size(size.0, size.1);
+        self.zones.set_picture_size(faces.width, faces.height);
         // Boxes that another facetrack predicted are no observations.
         faces.faces.retain(|f| f.observed);
         if faces.looked || !faces.faces.is_empty() {
@@ -152,52 +248,57 @@ impl Stream {
         } else {
             self.tracker.predict(time_ns);
         }
-        self.mark(faces, size);
-        let ended = self.tracker.ended().to_vec();
+        self.mark(time_ns, faces, size);
+        let ended = self.close_ended();
         faces.ended_tracks.append(&mut self.ended_between);
-        for track in &ended {
-            self.scores.remove(&track.track_id);
-            faces.ended_tracks.push(track.track_id);
-        }
+        self.collect_events();
+        let news = std::mem::take(&mut self.to_write);
+        self.held.write(news, time_ns, self.hold_ns, &mut faces.events);
         ended
     }
 
     /// Writes the tracker's boxes into the faces: onto the observed ones, and as new ones where
-    /// they are predicted.
-    fn mark(&mut self, faces: &mut FrameFaces, size: (f32, f32)) {
+    /// they are predicted. A predicted face is in the zones in which it was last seen: a guess
+    /// leaves none.
+    fn mark(&mut self, time_ns: u64, faces: &mut FrameFaces, size: (f32, f32)) {
         for face in &mut faces.faces {
-            face.track_id = 0;
+            (face.track_id, face.was_id) = (0, 0);
             face.track_state = TrackState::None;
             face.first_seen_ns = None;
+            face.zones.clear();
         }
         let mut next_id = faces.faces.iter().map(|f| f.id).max().map_or(0, |m| m.wrapping_add(1));
         for track in self.tracker.boxes() {
+            let known = self.known.entry(track.track_id).or_default();
             match track.observation.and_then(|i| faces.faces.get_mut(i)) {
                 Some(face) => {
-                    self.scores.insert(track.track_id, face.score);
-                    set_track(face, track);
+                    known.observe(time_ns, face.bbox, face.score, track.bbox.min_side());
+                    let confirmed = track.state != State::Tentative;
+                    self.zones.observe(time_ns, track.track_id, confirmed, &face.bbox);
+                    set_track(face, track, known, &self.zones);
                 }
                 None => {
-                    let score = self.scores.get(&track.track_id).copied().unwrap_or(0.0);
                     let bbox = track.bbox.scaled(1.0 / size.0, 1.0 / size.1);
-                    if let Some(face) = predicted(next_id, bbox, score, track) {
+                    if bbox.is_valid() {
+                        let (id, score) = (next_id, known.score);
+                        let mut face = Face { id, bbox, score, ..Face::default() };
+                        set_track(&mut face, track, known, &self.zones);
                         faces.faces.push(face);
                         next_id = next_id.wrapping_add(1);
                     }
                 }
             }
         }
+        for face in faces.faces.iter_mut().filter(|f| f.track_id == 0) {
+            face.zones = self.zones.zones_at(&face.bbox).map(str::to_owned).collect();
+        }
     }
 }
 
-fn predicted(id: u32, bbox: BBox, score: f32, track: &TrackBox) -> Option<Face> {
-    let mut face = Face { id, bbox, score, observed: false, ..Default::default() };
-    set_track(&mut face, track);
-    bbox.is_valid().then_some(face)
-}
-
-fn set_track(face: &mut Face, track: &TrackBox) {
+fn set_track(face: &mut Face, track: &TrackBox, known: &mut Known, zones: &ZoneWatch) {
     face.track_id = track.track_id;
+    face.was_id = known.show_was_id();
+    face.zones = zones.zones_of(track.track_id).map(str::to_owned).collect();
     face.track_state = match track.state {
         State::Tentative => TrackState::Tentative,
         State::Confirmed => TrackState::Confirmed,
@@ -217,121 +318,5 @@ fn square_size(faces: &FrameFaces) -> (f32, f32) {
 }
 
 #[cfg(test)]
-mod tests {
-    use face_core::frame::PixelFormat;
-
-    use super::*;
-
-    const MS: u64 = 1_000_000;
-
-    fn stamp(running_ms: Option<u64>, discont: bool) -> Stamp {
-        Stamp { running_ns: running_ms.map(|t| t * MS), step_ns: Some(40 * MS), discont }
-    }
-
-    fn frame(x: Option<f32>) -> FrameFaces {
-        let face = |x| Face {
-            id: 3,
-            bbox: BBox::new(x, 0.3, 0.1, 0.2),
-            observed: true,
-            score: 0.9,
-            ..Default::default()
-        };
-        FrameFaces {
-            looked: true,
-            width: 720,
-            height: 576,
-            par: (16, 15),
-            faces: x.map(face).into_iter().collect(),
-            ..Default::default()
-        }
-    }
-
-    #[test]
-    fn buffers_without_time_follow_the_last_one() {
-        let mut stream = Stream::new(TrackerConfig::default()).unwrap();
-        assert_eq!(stream.advance(stamp(None, true)).0, 0);
-        assert_eq!(stream.advance(stamp(Some(1000), false)).0, 1000 * MS);
-        assert_eq!(stream.advance(stamp(None, false)).0, 1040 * MS);
-        let unknown = Stamp::default();
-        assert_eq!(stream.advance(unknown).0, 1080 * MS);
-        assert_eq!(stream.advance(unknown).0, 1080 * MS + FALLBACK_STEP_NS);
-    }
-
-    #[test]
-    fn only_a_jump_in_time_ends_tracks_at_a_discontinuity() {
-        let mut stream = Stream::new(TrackerConfig::default()).unwrap();
-        let mut step = |ms, discont| {
-            let (time, ended) = stream.advance(stamp(Some(ms), discont));
-            stream.follow(time, &mut frame(Some(0.4)));
-            ended.len()
-        };
-        assert_eq!(step(0, true), 0);
-        assert_eq!(step(40, true), 0);
-        assert_eq!(step(500, true), 0, "a gap shorter than max-lost");
-        assert_eq!(step(490, true), 0, "a step back of less than a frame");
-        assert_eq!(step(5000, true), 1, "ahead");
-        assert_eq!(step(4500, false), 0, "back without DISCONT");
-        assert_eq!(step(4000, true), 1, "back");
-        assert_eq!(step(100, false), 1, "far back without DISCONT");
-    }
-
-    #[test]
-    fn predicted_faces_have_their_own_ids_and_the_last_score() {
-        let mut stream = Stream::new(TrackerConfig::default()).unwrap();
-        stream.follow(0, &mut frame(Some(0.4)));
-        let mut missed = frame(None);
-        stream.follow(40 * MS, &mut missed);
-        let [face] = &missed.faces[..] else { panic!("{missed:?}") };
-        assert!(!face.observed && face.landmarks.is_none());
-        assert_eq!((face.track_id, face.track_state), (1, TrackState::Lost));
-        assert_eq!((face.score, face.first_seen_ns), (0.9, Some(0)));
-        assert!(face.bbox.iou(&BBox::new(0.4, 0.3, 0.1, 0.2)) > 0.99, "{:?}", face.bbox);
-        // A second facetrack takes it for no observation.
-        let mut second = Stream::new(TrackerConfig::default()).unwrap();
-        second.follow(0, &mut missed);
-        assert!(missed.faces.is_empty());
-    }
-
-    #[test]
-    fn a_scene_cut_ends_tracks_and_time_goes_on() {
-        let mut stream = Stream::new(TrackerConfig::default()).unwrap();
-        let dark = [20; 64 * 64 * 3];
-        let picture = |data| FrameView::packed(PixelFormat::Rgb, 64, 64, data).unwrap();
-        assert!(stream.look(0, &picture(&dark)).is_none(), "off");
-        stream.set_scene_cut(Some(SceneCutConfig::default())).unwrap();
-        for n in 0..6 {
-            assert_eq!(stream.advance(stamp(Some(40 * n), false)).0, 40 * n * MS);
-            assert!(stream.look(40 * n * MS, &picture(&dark)).is_none());
-            stream.follow(40 * n * MS, &mut frame(Some(0.4)));
-        }
-        // Settings that change while it plays do not make it forget.
-        stream.set_scene_cut(Some(SceneCutConfig { ratio: 2.0, ..Default::default() })).unwrap();
-        assert_eq!(stream.advance(stamp(None, false)).0, 240 * MS);
-        let light = [220; 64 * 64 * 3];
-        let (score, ended) = stream.look(240 * MS, &picture(&light)).unwrap();
-        assert!((score - 200.0 / 3.0).abs() < 0.1, "{score}");
-        assert_eq!(ended.iter().map(|t| t.track_id).collect::<Vec<_>>(), [1]);
-        let mut next = frame(Some(0.4));
-        stream.follow(240 * MS, &mut next);
-        assert_eq!((next.ended_tracks.clone(), next.faces[0].track_id), (vec![1], 2));
-        assert_eq!(stream.advance(stamp(None, false)).0, 280 * MS);
-    }
-
-    #[test]
-    fn tracks_ended_by_a_reset_stand_in_the_next_meta() {
-        let mut stream = Stream::new(TrackerConfig::default()).unwrap();
-        stream.follow(0, &mut frame(Some(0.4)));
-        let ended = stream.reset();
-        assert_eq!(
-            ended.iter().map(|t| (t.track_id, t.confirmed)).collect::<Vec<_>>(),
-            [(1, true)]
-        );
-        assert_eq!(stream.live_tracks(), 0);
-        let mut next = frame(Some(0.4));
-        stream.follow(0, &mut next);
-        assert_eq!((next.ended_tracks.clone(), next.faces[0].track_id), (vec![1], 2));
-        let mut after = frame(Some(0.4));
-        stream.follow(40 * MS, &mut after);
-        assert!(after.ended_tracks.is_empty());
-    }
-}
+#[path = "stream_tests.rs"]
+mod tests;

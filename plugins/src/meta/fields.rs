@@ -143,13 +143,20 @@ fields! { face, Face:
 
 fields! { event, Event:
     ID = "id", String, "UUID", required, "the same on every buffer that repeats the event";
-    KIND = "kind", String, "", required, "what happened, for instance known-face, unknown-face, face-disappeared, identity-changed";
+    KIND = "kind", String, "", required, "what happened: known-face, unknown-face, face-disappeared, identity-changed, face-identity, or another word";
     TRACK_ID = "track-id", UInt64, "", optional, "id of the track; 0 or missing: none";
     PERSON_ID = "person-id", String, "", optional, "id of the person in the gallery";
     NAME = "name", String, "", optional, "name of the person";
-    SIMILARITY = "similarity", Double, "cosine, -1..1", optional, "similarity with that person";
+    SIMILARITY = "similarity", Double, "cosine, -1..1", optional, "similarity with that person; of somebody unknown with the nearest one";
     RUNNING_TIME = "running-time", UInt64, "ns of running time", optional, "when it happened";
     UTC = "utc", String, "RFC 3339", optional, "the same as wall-clock time";
+    CAMERA = "camera", String, "", optional, "name of the camera, as set on the element that tells";
+    PREVIOUS_PERSON_ID = "previous-person-id", String, "", optional, "person that the track was before";
+    PREVIOUS_NAME = "previous-name", String, "", optional, "name of that person";
+    TOP_K = "top-k", Structures(Level::Candidate), "", optional, "nearest persons, best first";
+    ZONE = "zone", String, "", optional, "name of the zone that it is about";
+    DWELL = "dwell", UInt64, "ns", optional, "how long the face has been in the zone";
+    DRY_RUN = "dry-run", Bool, "", optional, "true: for trial, nobody is to act; missing: false";
 }
 
 fields! { candidate, Candidate:

@@ -14,10 +14,13 @@ use face_core::identity::Status;
 use gst::meta::MetaTransform;
 
 pub use coords::Mapping;
+/// Events of the metadata and their JSON are one type.
+pub use face_core::event::{Candidate, FaceEvent as Event};
 pub use fields::{Field, Kind, Level, fields, markdown_table};
 pub use read::{MetaError, update};
+pub(crate) use read::{Origin, open};
 pub use roi::{ROI_TYPE, write_mapped_rois, write_rois};
-pub(crate) use write::text;
+pub(crate) use write::{candidate_structure, text};
 
 /// Name of the meta.
 pub const META_NAME: &str = "GstFaceMeta";
@@ -88,6 +91,15 @@ pub struct FrameFaces {
     pub events: Vec<Event>,
     /// Ids of the tracks that ended on this frame.
     pub ended_tracks: Vec<u64>,
+}
+
+impl FrameFaces {
+    /// Size of the picture of the fractions in square pixels, at least 1 × 1.
+    pub fn square_size(&self) -> (f32, f32) {
+        let (n, d) = self.par;
+        let aspect = if n > 0 && d > 0 { n as f32 / d as f32 } else { 1.0 };
+        ((self.width as f32 * aspect).max(1.0), (self.height as f32).max(1.0))
+    }
 }
 
 /// State of a face's track.
@@ -162,14 +174,6 @@ pub struct Face {
     pub fingerprint: Option<String>,
 }
 
-/// A person that a face may be.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Candidate {
-    pub person_id: String,
-    pub name: String,
-    pub similarity: f32,
-}
-
 /// A further estimate about a face.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Attribute {
@@ -177,19 +181,4 @@ pub struct Attribute {
     pub label: String,
     /// 0..=1.
     pub confidence: Option<f32>,
-}
-
-/// Something that happened; repeated on the buffers of `event-hold`, once per id.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Event {
-    /// UUID.
-    pub id: String,
-    pub kind: String,
-    pub track_id: u64,
-    pub person_id: Option<String>,
-    pub name: Option<String>,
-    pub similarity: Option<f32>,
-    pub running_time_ns: Option<u64>,
-    /// RFC 3339.
-    pub utc: Option<String>,
 }

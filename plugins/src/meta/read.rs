@@ -50,19 +50,40 @@ pub fn update<R>(
     buffer: &mut gst::BufferRef,
     change: impl FnOnce(&mut FrameFaces) -> R,
 ) -> Option<Result<R, MetaError>> {
-    register();
-    let mut unknown = Unknown::default();
-    let parsed = {
-        let meta = gst::meta::CustomMeta::from_buffer(buffer, META_NAME).ok()?;
-        parse(meta.structure(), Some(&mut unknown))
-    };
-    let (mut faces, version) = match parsed {
-        Ok(parsed) => parsed,
+    let (mut faces, origin) = match open(buffer)? {
+        Ok(opened) => opened,
         Err(error) => return Some(Err(error)),
     };
     let result = change(&mut faces);
-    faces.write_keeping(buffer, version.max(VERSION), &unknown);
+    origin.write(&faces, buffer);
     Some(Ok(result))
+}
+
+/// What is put back with the faces of a meta that was read to be changed.
+#[derive(Debug)]
+pub(crate) struct Origin {
+    version: i32,
+    unknown: Unknown,
+}
+
+impl Origin {
+    /// Writes the faces in place of those that were read, as [`update`] does.
+    pub(crate) fn write(&self, faces: &FrameFaces, buffer: &mut gst::BufferRef) {
+        faces.write_keeping(buffer, self.version, &self.unknown);
+    }
+}
+
+/// Reads the meta of `buffer` in order to change it: [`update`] in two steps, for those who need
+/// the buffer in between.
+///
+/// # Errors
+/// As [`FrameFaces::read`].
+pub(crate) fn open(buffer: &gst::BufferRef) -> Option<Result<(FrameFaces, Origin), MetaError>> {
+    register();
+    let meta = gst::meta::CustomMeta::from_buffer(buffer, META_NAME).ok()?;
+    let mut unknown = Unknown::default();
+    let parsed = parse(meta.structure(), Some(&mut unknown));
+    Some(parsed.map(|(faces, version)| (faces, Origin { version: version.max(VERSION), unknown })))
 }
 
 type Fields = Vec<(String, glib::SendValue)>;
@@ -197,14 +218,20 @@ fn parse_identity(r: &mut Reader, parsed: &mut Face) -> Result<(), MetaError> {
     parsed.confirmed = r.optional(&face::CONFIRMED, as_bool)?.unwrap_or(false);
     parsed.embedding = r.optional(&face::EMBEDDING, as_bytes)?;
     parsed.fingerprint = r.optional(&face::FINGERPRINT, as_string)?;
-    for mut entry in r.structures(&face::TOP_K)? {
-        parsed.top_k.push(Candidate {
+    parsed.top_k = parse_candidates(r, &face::TOP_K)?;
+    Ok(())
+}
+
+fn parse_candidates(r: &mut Reader, field: &Field) -> Result<Vec<Candidate>, MetaError> {
+    let mut candidates = Vec::new();
+    for mut entry in r.structures(field)? {
+        candidates.push(Candidate {
             person_id: entry.required(&candidate::PERSON_ID, as_string)?,
             name: entry.required(&candidate::NAME, as_string)?,
             similarity: entry.double(&candidate::SIMILARITY)?,
         });
     }
-    Ok(())
+    Ok(candidates)
 }
 
 fn parse_event(r: &mut Reader) -> Result<Event, MetaError> {
@@ -217,6 +244,13 @@ fn parse_event(r: &mut Reader) -> Result<Event, MetaError> {
         similarity: r.optional_double(&event::SIMILARITY)?,
         running_time_ns: r.optional(&event::RUNNING_TIME, as_u64)?,
         utc: r.optional(&event::UTC, as_string)?,
+        camera: r.optional(&event::CAMERA, as_string)?,
+        previous_person_id: r.optional(&event::PREVIOUS_PERSON_ID, as_string)?,
+        previous_name: r.optional(&event::PREVIOUS_NAME, as_string)?,
+        top_k: parse_candidates(r, &event::TOP_K)?,
+        zone: r.optional(&event::ZONE, as_string)?,
+        dwell_ns: r.optional(&event::DWELL, as_u64)?,
+        dry_run: r.optional(&event::DRY_RUN, as_bool)?.unwrap_or(false),
     })
 }
 

@@ -47,7 +47,7 @@ impl FrameFaces {
         set(s, &frame::DETECTOR, text(&self.detector));
         set(s, &frame::FACES, structures(&self.faces, |f| f.to_structure(unknown)));
         if !self.events.is_empty() {
-            set(s, &frame::EVENTS, structures(&self.events, |e| e.to_structure(unknown)));
+            set(s, &frame::EVENTS, structures(&self.events, |e| event_structure(e, unknown)));
         }
         if !self.ended_tracks.is_empty() {
             set(s, &frame::ENDED_TRACKS, gst::Array::new(self.ended_tracks.iter().copied()));
@@ -103,7 +103,7 @@ impl Face {
         set_opt(s, &face::SIMILARITY, self.similarity.map(f64::from));
         set_opt(s, &face::MARGIN, self.margin.map(f64::from));
         if !self.top_k.is_empty() {
-            set(s, &face::TOP_K, structures(&self.top_k, Candidate::to_structure));
+            set(s, &face::TOP_K, structures(&self.top_k, candidate_structure));
         }
         set(s, &face::CONFIRMED, self.confirmed);
         set_opt(s, &face::EMBEDDING, self.embedding.as_deref().map(glib::Bytes::from));
@@ -111,30 +111,38 @@ impl Face {
     }
 }
 
-impl Event {
-    fn to_structure(&self, unknown: &Unknown) -> gst::Structure {
-        let mut s = gst::Structure::new_empty(Level::Event.structure_name());
-        set(&mut s, &event::ID, text(&self.id));
-        set(&mut s, &event::KIND, text(&self.kind));
-        set(&mut s, &event::TRACK_ID, self.track_id);
-        set_opt(&mut s, &event::PERSON_ID, self.person_id.as_deref().map(text));
-        set_opt(&mut s, &event::NAME, self.name.as_deref().map(text));
-        set_opt(&mut s, &event::SIMILARITY, self.similarity.map(f64::from));
-        set_opt(&mut s, &event::RUNNING_TIME, self.running_time_ns);
-        set_opt(&mut s, &event::UTC, self.utc.as_deref().map(text));
-        unknown.restore_event(&self.id, &mut s);
-        s
+fn event_structure(e: &Event, unknown: &Unknown) -> gst::Structure {
+    let mut s = gst::Structure::new_empty(Level::Event.structure_name());
+    set(&mut s, &event::ID, text(&e.id));
+    set(&mut s, &event::KIND, text(&e.kind));
+    set(&mut s, &event::TRACK_ID, e.track_id);
+    set_opt(&mut s, &event::PERSON_ID, e.person_id.as_deref().map(text));
+    set_opt(&mut s, &event::NAME, e.name.as_deref().map(text));
+    set_opt(&mut s, &event::SIMILARITY, e.similarity.map(f64::from));
+    set_opt(&mut s, &event::RUNNING_TIME, e.running_time_ns);
+    set_opt(&mut s, &event::UTC, e.utc.as_deref().map(text));
+    set_opt(&mut s, &event::CAMERA, e.camera.as_deref().map(text));
+    set_opt(&mut s, &event::PREVIOUS_PERSON_ID, e.previous_person_id.as_deref().map(text));
+    set_opt(&mut s, &event::PREVIOUS_NAME, e.previous_name.as_deref().map(text));
+    if !e.top_k.is_empty() {
+        set(&mut s, &event::TOP_K, structures(&e.top_k, candidate_structure));
     }
+    set_opt(&mut s, &event::ZONE, e.zone.as_deref().map(text));
+    set_opt(&mut s, &event::DWELL, e.dwell_ns);
+    if e.dry_run {
+        set(&mut s, &event::DRY_RUN, true);
+    }
+    unknown.restore_event(&e.id, &mut s);
+    s
 }
 
-impl Candidate {
-    fn to_structure(&self) -> gst::Structure {
-        let mut s = gst::Structure::new_empty(Level::Candidate.structure_name());
-        set(&mut s, &candidate::PERSON_ID, text(&self.person_id));
-        set(&mut s, &candidate::NAME, text(&self.name));
-        set(&mut s, &candidate::SIMILARITY, f64::from(self.similarity));
-        s
-    }
+/// A person that a face may be, as in `top-k`.
+pub(crate) fn candidate_structure(c: &Candidate) -> gst::Structure {
+    let mut s = gst::Structure::new_empty(Level::Candidate.structure_name());
+    set(&mut s, &candidate::PERSON_ID, text(&c.person_id));
+    set(&mut s, &candidate::NAME, text(&c.name));
+    set(&mut s, &candidate::SIMILARITY, f64::from(c.similarity));
+    s
 }
 
 impl Attribute {

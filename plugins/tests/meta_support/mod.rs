@@ -64,6 +64,17 @@ pub(crate) fn full(frame_id: u64, width: u32, height: u32) -> FrameFaces {
             similarity: Some(0.625),
             running_time_ns: Some(2_000_000),
             utc: Some("2026-01-02T03:04:05Z".into()),
+            camera: Some("front door".into()),
+            previous_person_id: Some("p-0".into()),
+            previous_name: Some("Bob".into()),
+            top_k: vec![Candidate {
+                person_id: "p-1".into(),
+                name: "Zoë 张".into(),
+                similarity: 0.625,
+            }],
+            zone: Some("hall".into()),
+            dwell_ns: Some(3_000_000),
+            dry_run: true,
         }],
         ended_tracks: vec![2, 3],
     }
