@@ -48,10 +48,25 @@ find_facectl() {
 # posted it. Errors go to standard error. Ctrl-C ends the stream, so that a file is finished; the filter stays until the
 # pipeline has ended.
 show_names() {
+  print_messages face-identity "" "$@"
+}
+
+# The same for other messages, by their names: NAME NAME PIPELINE…. A line begins with the name of the message.
+show_messages() {
+  local names="$1|$2"
+  shift 2
+  print_messages "$names" names "$@"
+}
+
+print_messages() {
+  local names=$1 named=$2
+  shift 2
   gst-launch-1.0 --messages --eos-on-shutdown "$@" | (
     trap '' INT
-    exec awk '/ face-identity, / {
-      sub(/^[^"]*"/, ""); sub(/".*face-identity, /, ": "); gsub(/\([a-z0-9]+\)/, ""); print; fflush()
+    exec awk -v pattern=" ($names), " -v named="$named" 'match($0, pattern) {
+      message = substr($0, RSTART + 1, RLENGTH - 3); rest = substr($0, RSTART + RLENGTH)
+      split($0, quoted, "\""); gsub(/\([a-z0-9]+\)/, "", rest)
+      print (named ? message : quoted[2]) ": " rest; fflush()
     }'
   )
 }

@@ -31,6 +31,8 @@ struct Named {
     name: String,
     person_id: Option<String>,
     similarity: Option<f32>,
+    /// Did enough results agree on it?
+    confirmed: bool,
 }
 
 #[derive(Debug)]
@@ -45,6 +47,8 @@ struct Track {
     /// Did the tracker believe in it? One doubtful detection alone is no track of the result.
     confirmed: bool,
     status: (u64, &'static str),
+    /// Was it found for certain that the face is nobody's, or too near to several people's?
+    nobody: bool,
     /// Nearest similarity while nobody was recognised.
     similarity: Option<f32>,
     named: Vec<Named>,
@@ -56,17 +60,21 @@ struct Track {
 impl Track {
     fn add(&mut self, face: &Face, seen: Seen, bbox: [f32; 4]) {
         self.status = (seen.frame, face.status.as_str());
+        self.nobody |= matches!(face.status, Status::Unknown | Status::Uncertain);
         let index = carried_name(face).map(|name| self.index(name));
         match index.and_then(|i| self.named.get_mut(i)) {
             Some(named) => {
                 named.person_id = face.person_id.clone().or(named.person_id.take());
                 named.similarity = greater(named.similarity, face.similarity);
+                named.confirmed |= face.confirmed;
             }
             None => self.similarity = greater(self.similarity, face.similarity),
         }
         self.seen.push((seen, index));
         let side = bbox[2].min(bbox[3]);
-        let clearness = face.quality.unwrap_or(face.score) * (side / CLEAR_SIDE_PX).clamp(0.0, 1.0);
+        // A crop that was measured tells more than any that was not; its size is in its quality.
+        let unmeasured = || face.score * (side / CLEAR_SIDE_PX).clamp(0.0, 1.0);
+        let clearness = face.quality.map_or_else(unmeasured, |quality| 1.0 + quality);
         if self.best.as_ref().is_none_or(|b| clearness > b.clearness) {
             self.best = Some(Best { clearness, bbox, pts_ns: seen.pts_ns });
         }
@@ -74,7 +82,12 @@ impl Track {
 
     fn index(&mut self, name: &str) -> usize {
         self.named.iter().position(|n| n.name == name).unwrap_or_else(|| {
-            self.named.push(Named { name: name.to_owned(), person_id: None, similarity: None });
+            self.named.push(Named {
+                name: name.to_owned(),
+                person_id: None,
+                similarity: None,
+                confirmed: false,
+            });
             self.named.len() - 1
         })
     }
@@ -82,6 +95,7 @@ impl Track {
     /// Takes over what was observed under another id.
     fn absorb(&mut self, other: Track) {
         self.confirmed |= other.confirmed;
+        self.nobody |= other.nobody;
         self.status = self.status.max(other.status);
         self.similarity = greater(self.similarity, other.similarity);
         let mut indices = Vec::with_capacity(other.named.len());
@@ -90,6 +104,7 @@ impl Track {
             if let Some(named) = self.named.get_mut(index) {
                 named.person_id = named.person_id.take().or(more.person_id);
                 named.similarity = greater(named.similarity, more.similarity);
+                named.confirmed |= more.confirmed;
             }
             indices.push(index);
         }
@@ -108,11 +123,23 @@ impl Track {
         self.seen.iter().filter(move |(_, i)| *i == Some(index)).map(|(seen, _)| seen)
     }
 
-    /// Index of the name carried on the most frames; of two equal ones the later.
+    /// Does the name count? A confirmed one does. One that is not counts if the video, or the face
+    /// in it, was over before enough results could agree: the track carried it to its end, and
+    /// nothing else was ever confirmed.
+    fn counts(&self, index: usize) -> bool {
+        let confirmed = |named: &Named| named.confirmed;
+        if self.nobody || self.named.iter().any(confirmed) {
+            return self.named.get(index).is_some_and(confirmed);
+        }
+        self.seen.last().is_some_and(|(_, last)| *last == Some(index))
+    }
+
+    /// Index of the name that counts and was carried on the most frames; of two equal ones the
+    /// later.
     fn final_name(&self) -> Option<usize> {
         let support =
             |i: &usize| (self.carried(*i).count(), self.carried(*i).next_back().map(|s| s.frame));
-        (0..self.named.len()).max_by_key(support)
+        (0..self.named.len()).filter(|i| self.counts(*i)).max_by_key(support)
     }
 
     /// Did the track carry the name so long that it was no mistake? Then the track went over from
@@ -130,8 +157,9 @@ impl Track {
     /// or one that was a mistake, go to the next person of the track, else to the last.
     fn owners(&self) -> Vec<(Seen, usize)> {
         let final_name = self.final_name();
-        let right: Vec<bool> =
-            (0..self.named.len()).map(|i| Some(i) == final_name || self.carried_long(i)).collect();
+        let right: Vec<bool> = (0..self.named.len())
+            .map(|i| Some(i) == final_name || (self.counts(i) && self.carried_long(i)))
+            .collect();
         let owner = |index: Option<usize>| index.filter(|i| right.get(*i) == Some(&true));
         let mut current = self.seen.iter().rev().find_map(|(_, index)| owner(*index));
         let mut owners = Vec::with_capacity(self.seen.len());
@@ -151,7 +179,12 @@ impl Track {
             first_pts_ns: times().min(),
             last_pts_ns: times().max(),
             frames: self.seen.len() as u64,
-            status: if name.is_some() { "known" } else { self.status.1 }.to_owned(),
+            status: match name {
+                Some(named) if named.confirmed => Status::Known.as_str(),
+                Some(_) => Status::Confirming.as_str(),
+                None => self.status.1,
+            }
+            .to_owned(),
             name: name.map(|n| n.name.clone()),
             person_id: name.and_then(|n| n.person_id.clone()),
             similarity: name.map_or(self.similarity, |n| n.similarity).map(rounded),
@@ -214,9 +247,10 @@ impl Summary {
                 track.add(face, seen, record.bbox);
             }
         } else if face.observed
-            && let Some(name) = carried_name(face)
+            && face.status == Status::Known
+            && let Some(name) = &face.name
         {
-            self.loose.entry(name.to_owned()).or_default().push(seen);
+            self.loose.entry(name.clone()).or_default().push(seen);
         }
         record
     }
@@ -249,7 +283,7 @@ impl Summary {
                 self.tracks.entry(new).or_default().absorb(track);
             }
         }
-        self.tracks.retain(|_, track| track.confirmed || !track.named.is_empty());
+        self.tracks.retain(|_, track| track.confirmed || track.final_name().is_some());
         let mut tracks: Vec<TrackSummary> =
             self.tracks.iter().filter_map(|(id, track)| track.summary(*id)).collect();
         tracks.sort_by_key(|t| (t.first_pts_ns, t.track_id));
@@ -297,10 +331,11 @@ impl Summary {
     }
 }
 
-/// The name of a face that was recognised; that of one still to be confirmed, or too near to
-/// another person, does not count.
+/// The name that a face carries: of one that is recognised, or not yet confirmed, or filtered on this
+/// frame. One that is too near to another person carries none that counts.
 fn carried_name(face: &Face) -> Option<&str> {
-    face.name.as_deref().filter(|_| face.status == Status::Known)
+    let carries = matches!(face.status, Status::Known | Status::Confirming | Status::Filtered);
+    face.name.as_deref().filter(|_| carries)
 }
 
 /// Stretches of rising times whose gaps are at most [`MERGE_GAP_NS`].

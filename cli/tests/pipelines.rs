@@ -11,7 +11,8 @@ use examples::{RtspCamera, Scene, root, text};
 use gst::prelude::*;
 
 /// What is tested below.
-const SCRIPTS: [&str; 6] = [
+const SCRIPTS: [&str; 7] = [
+    "alerts.sh",
     "enrol.sh",
     "file-to-annotated-file.sh",
     "image-to-json.sh",
@@ -185,6 +186,39 @@ fn real_several_cameras_in_one_process() {
         assert_eq!(named, scene.real, "camera-{number}\n{said}");
     }
     assert!(!said.contains("camera-2: "), "nobody of that clip is enrolled\n{said}");
+}
+
+#[test]
+fn real_alerts() {
+    let Some(scene) = Scene::new() else { return };
+    let gallery = if enrol(&scene) { "GALLERY=people.gallery " } else { "" };
+    let all = scene.run(&format!("{gallery}CAMERA='front door' {} party.mp4", script("alerts.sh")));
+    if !scene.real {
+        assert_eq!(all, "");
+        return;
+    }
+    let lines = |said: &str, parts: &[&str]| -> usize {
+        said.lines().filter(|line| parts.iter().all(|part| line.contains(part))).count()
+    };
+    let known = ["face-alert: ", "event=known-face", "name=barack-obama", "camera=\"front\\ door\""];
+    assert!(lines(&all, &known) >= 1, "{all}");
+    assert!(lines(&all, &["face-alert: ", "event=face-disappeared"]) >= 1, "{all}");
+    assert!(lines(&all, &["face-track: ", "name=lin-manuel-miranda", "votes="]) >= 1, "{all}");
+    // Every alert is told once.
+    let ids: Vec<&str> = all.lines().filter_map(|l| l.split("event-id=").nth(1)).collect();
+    assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len(), "{all}");
+
+    fs::write(scene.path().join("rules.json"), r#"[{"persons": ["barack-obama"]}]"#).unwrap();
+    let one = scene.run(&format!(
+        "{gallery}RULES=rules.json DRY_RUN=true {} party.mp4",
+        script("alerts.sh")
+    ));
+    let alerts = lines(&one, &["face-alert: "]);
+    assert!(alerts >= 1, "{one}");
+    assert_eq!(alerts, lines(&one, &["face-alert: ", "name=barack-obama", "dry-run=true"]), "{one}");
+    let wrong = scene.bash(&format!("RULES=nowhere.json {} party.mp4", script("alerts.sh")));
+    assert!(!wrong.status.success(), "{}", text(&wrong));
+    assert!(text(&wrong).contains("read alert-rules 'nowhere.json'"), "{}", text(&wrong));
 }
 
 #[test]

@@ -310,15 +310,31 @@ fn rules_by_group_ask_the_gallery() {
 
 #[test]
 fn rules_that_are_none_fail_at_start_with_their_place() {
-    let element = element("facerecognize", "embedder.onnx");
-    element.set_property("alert-rules", r#"[{"zones":["door"]},{"persons":[7]}]"#);
-    let bus = gst::Bus::new();
-    element.set_bus(Some(&bus));
-    assert!(element.set_state(gst::State::Paused).is_err());
-    let error = error_of(&bus);
+    common::init();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("rules.json");
+    let path = file.to_str().unwrap();
+    let start = |rules: &str| {
+        let element = element("facerecognize", "embedder.onnx");
+        element.set_property("alert-rules", rules);
+        let bus = gst::Bus::new();
+        element.set_bus(Some(&bus));
+        let failed = element.set_state(gst::State::Paused).is_err();
+        element.set_state(gst::State::Null).unwrap();
+        failed.then(|| error_of(&bus))
+    };
+    let error = start(r#"[{"zones":["door"]},{"persons":[7]}]"#).unwrap();
     assert!(error.matches(gst::ResourceError::Settings), "{error}");
     assert!(error.message().contains("[1].persons[0] is 7, a string is wanted"), "{error}");
-    element.set_state(gst::State::Null).unwrap();
+    let error = start(path).unwrap();
+    assert!(error.matches(gst::ResourceError::OpenRead), "{error}");
+    assert!(error.message().contains(&format!("read alert-rules '{path}'")), "{error}");
+    std::fs::write(&file, r#"[{"zone": ["door"]}]"#).unwrap();
+    let error = start(path).unwrap();
+    assert!(error.matches(gst::ResourceError::Settings), "{error}");
+    assert!(error.message().contains(path) && error.message().contains("[0].zone"), "{error}");
+    std::fs::write(&file, r#"[{"zones": ["front door"]}]"#).unwrap();
+    assert!(start(path).is_none() && start("").is_none());
 }
 
 #[test]

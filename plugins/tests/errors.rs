@@ -293,7 +293,7 @@ fn malformed_meta_passes_unchanged_and_is_counted() {
     let output = rig.run(buffer);
     assert!(FrameFaces::read(&output).unwrap().is_err());
     assert_eq!((rig.stat("malformed"), rig.stat("frames")), (1, 0));
-    assert_eq!(rig.faces(frame(1, [RED, RED], [7, 8])).faces[0].status, Status::Unknown);
+    assert_eq!(rig.faces(frame(1, [RED, RED], [7, 8])).faces[0].status, Status::Confirming);
 }
 
 #[test]

@@ -67,7 +67,7 @@ fn check_chain(overrides: &str) {
         overrides,
         &format!(
             "videotestsrc num-buffers=3 pattern=red ! video/x-raw,format=RGB,width=128,height=64 \
-             ! onnxfacedetect interval=1 model={} ! facetrack ! facerecognize model={} gallery={} \
+             ! onnxfacedetect interval=1 model={} ! facetrack ! facerecognize confirm-count=1 model={} gallery={} \
              ! videoconvert ! video/x-raw,format=I420 ! fakesink name=sink",
             common::data("two_faces.onnx"),
             common::data("embedder.onnx"),

@@ -218,6 +218,7 @@ fn replace(
     before: &Path,
 ) -> Result<Option<Migrated>, TransferError> {
     let path = store.path().to_path_buf();
+    let same_alignment = store.fingerprint()?.alignment == to.alignment;
     store.transact("migrate", true, |writing| {
         let keys = writing.sample_keys()?;
         let found: Vec<_> = keys.iter().filter_map(|k| Some((k.0, done.get(k)?))).collect();
@@ -234,6 +235,9 @@ fn replace(
         let mut samples = 0;
         for (id, new) in found {
             samples += u64::from(writing.embed_again(id, new.as_ref().ok())?);
+        }
+        if !same_alignment {
+            writing.remove_aligned()?;
         }
         writing.enter_space(to)?;
         writing.audit("migrate", keys.len())?;

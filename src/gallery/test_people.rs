@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use super::{Access, Gallery, NewSample};
+use super::{Access, Gallery, LooseCrop, NewSample};
 use crate::align::{AlignedCrop, CROP_SIDE};
 use crate::embed::{Embedder, Embedding, Fingerprint};
 use crate::inference::{PoolOptions, runtime_path};
@@ -100,4 +100,16 @@ pub(super) fn sample_of(embedder: &mut Embedder, face: &AlignedCrop) -> NewSampl
     let embedding = embedder.embed(&[face], None).unwrap().remove(0).unwrap();
     let crop_png = Some(face.to_png().unwrap());
     NewSample { crop_png, ..NewSample::new(embedding, "face.png") }
+}
+
+/// A looser picture that gives this face when it is cut: the points are those of the template.
+pub(super) fn loose(face: &AlignedCrop) -> LooseCrop {
+    let points = [
+        [38.2946, 51.6963],
+        [73.5318, 51.5014],
+        [56.0252, 71.7366],
+        [41.5493, 92.3655],
+        [70.7299, 92.2041],
+    ];
+    LooseCrop { png: face.to_png().unwrap(), points }
 }

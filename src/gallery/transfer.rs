@@ -160,6 +160,7 @@ fn import_into(
     // The whole file is read and found good before anything is written, and embedded before
     // anybody has to wait for the transaction.
     let written = space_of(file)?;
+    let same_alignment = written.alignment == space.alignment;
     let embeddings = if written.same_space(space) {
         Reader::open(file)?.for_each(&mut |_| Ok(()))?;
         None
@@ -172,11 +173,11 @@ fn import_into(
                 gallery: space.model.clone(),
             });
         };
-        let same_alignment = written.alignment == space.alignment;
         Some(embed_all(file, embedder, same_alignment, progress)?)
     };
     store.transact("import", true, |writing| {
         let mut import = Import::new(writing, file, clash, embeddings.as_deref());
+        import.same_alignment = same_alignment;
         // It is the same file as before, or the transaction ends with its checksum.
         Reader::open(file)?.for_each(&mut |line| import.take(line))?;
         import.finish()
@@ -216,6 +217,8 @@ struct Import<'a> {
     clash: Clash,
     /// Replacements for the embeddings of the file, in its order.
     embeddings: Option<&'a [Embedded]>,
+    /// Are the aligned pictures of the file aligned as the gallery's are?
+    same_alignment: bool,
     next: usize,
     /// The person whose samples come: their number, none if they are left out.
     person: Option<i64>,
@@ -236,6 +239,7 @@ impl<'a> Import<'a> {
             file,
             clash,
             embeddings,
+            same_alignment: true,
             next: 0,
             person: None,
             name: String::new(),
@@ -291,6 +295,7 @@ impl<'a> Import<'a> {
             // The file grew since it was read: its checksum ends the import.
             (true, None) => return Ok(()),
         }
+        sample.crop_png = sample.crop_png.filter(|_| self.same_alignment);
         if self.writing.add_sample(person, &sample)? {
             self.imported.samples += 1;
         } else {

@@ -63,16 +63,31 @@ struct Run {
     since_ns: u64,
 }
 
+/// Results for the person whose name the track carries, and those that knew nobody.
+#[derive(Clone, Debug)]
+struct Tally {
+    person: Verdict,
+    yes: u32,
+    no: u32,
+    since_ns: u64,
+}
+
 /// How far the identity of a track is confirmed.
 ///
-/// Without a settled verdict the track is `Confirming`, from its first result on. A person that is
-/// settled stays so through results that know nobody (a head that turns away is no other person);
-/// only [`Confirmation::reset`] ends that. A settled `Unknown` or `Uncertain` yields to a person at
-/// once, who is then to be confirmed, and to the other of the two when that one is confirmed.
+/// Without a settled verdict the track is `Confirming`, from its first result on.
+///
+/// A person is settled by enough results if they outnumber those that knew nobody meanwhile: people
+/// near the threshold are known on one picture and not on the next, and the face is the same (one
+/// that is not is a contradiction, [`Confirmation::broken`]). Such results in a row settle that it
+/// is nobody, if they outnumber those for the person. A settled person stays so through all of them
+/// (a head that turns away is no other person); only [`Confirmation::reset`] ends that. A settled
+/// `Unknown` or `Uncertain` yields to a person at once, who is then to be confirmed, and to the
+/// other of the two when that one is confirmed.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Confirmation {
     settled: Option<Verdict>,
     run: Option<Run>,
+    tally: Option<Tally>,
 }
 
 impl Confirmation {
@@ -87,9 +102,10 @@ impl Confirmation {
         matches!(self.settled, Some(Verdict::Person(_) | Verdict::Unknown))
     }
 
-    /// Results up to the last one that agree with it.
+    /// Results that agree: on the person if there is one, else those up to the last one.
     pub(super) fn agreeing(&self) -> u32 {
-        self.run.as_ref().map_or(0, |run| run.count)
+        let run = || self.run.as_ref().map_or(0, |run| run.count);
+        self.tally.as_ref().map_or_else(run, |tally| tally.yes)
     }
 
     /// Identifying, confirming, or what is settled.
@@ -108,23 +124,52 @@ impl Confirmation {
             Some(run) => Run { count: run.count.saturating_add(1), ..run },
             None => Run { verdict: verdict.clone(), count: 1, since_ns: time_ns },
         };
-        let lasted = time_ns.saturating_sub(run.since_ns);
-        let enough = run.count >= config.count || (config.time_ns > 0 && lasted >= config.time_ns);
-        self.run = Some(run);
+        let tally = self.count(&verdict, time_ns);
+        let enough = |count: u32, since_ns: u64| {
+            let lasted = time_ns.saturating_sub(since_ns);
+            count >= config.count || (config.time_ns > 0 && lasted >= config.time_ns)
+        };
+        let settles = match &tally {
+            Some(tally) if verdict.is_person() => {
+                tally.yes > tally.no && enough(tally.yes, tally.since_ns)
+            }
+            Some(tally) => tally.no > tally.yes && enough(run.count, run.since_ns),
+            None => enough(run.count, run.since_ns),
+        };
         let before = self.settled.clone();
         match &self.settled {
             Some(settled) if settled.is_person() && !verdict.is_person() => {}
-            _ if enough => self.settled = Some(verdict),
+            _ if settles => self.settled = Some(verdict),
             Some(settled) if verdict.is_person() && *settled != verdict => self.settled = None,
             _ => {}
         }
+        // Whoever the track was taken for is nobody any more.
+        let refuted = self.settled.as_ref().is_some_and(|settled| !settled.is_person());
+        self.tally = tally.filter(|_| !refuted);
+        self.run = Some(run);
         self.settled != before
+    }
+
+    /// The tally with this verdict.
+    fn count(&mut self, verdict: &Verdict, time_ns: u64) -> Option<Tally> {
+        let tally = self.tally.take();
+        if !verdict.is_person() {
+            return tally.map(|tally| Tally { no: tally.no.saturating_add(1), ..tally });
+        }
+        let same = tally.filter(|tally| tally.person == *verdict && tally.yes > 0);
+        Some(match same {
+            Some(tally) => Tally { yes: tally.yes.saturating_add(1), ..tally },
+            None => Tally { person: verdict.clone(), yes: 1, no: 0, since_ns: time_ns },
+        })
     }
 
     /// A result contradicted what is known: the agreement starts anew, what is settled stays.
     pub(super) fn broken(&mut self) {
         if let Some(run) = &mut self.run {
             run.count = 0;
+        }
+        if let Some(tally) = &mut self.tally {
+            (tally.yes, tally.no) = (0, 0);
         }
     }
 
@@ -196,6 +241,26 @@ mod tests {
         assert_eq!((confirmation.status(), confirmation.agreeing()), (Status::Confirming, 1));
         assert!((6..9).any(|n| confirmation.take(person("ada"), n, &config)));
         assert_eq!(confirmation.status(), Status::Known);
+    }
+
+    #[test]
+    fn person_near_the_threshold_is_confirmed_by_the_greater_number() {
+        use Status::{Confirming, Known, Unknown};
+        let (ada, none) = (person("ada"), Verdict::Unknown);
+        let config = ConfirmConfig::default();
+        let results = |pattern: &str| -> Vec<Verdict> {
+            pattern.chars().map(|c| if c == 'a' { ada.clone() } else { none.clone() }).collect()
+        };
+        let last = |pattern: &str| statuses(config, &results(pattern)).pop().unwrap();
+        assert_eq!([last("aa-a"), last("aa-a-a"), last("aaa--a")], [Confirming, Known, Known]);
+        // Four, but more that know nobody: they must be outnumbered.
+        assert_eq!([last("a--a--a--a"), last("a--a--a--aaaa")], [Confirming, Known]);
+        // Four in a row refute a name only if they are more.
+        assert_eq!([last("aaa----"), last("a---"), last("a----")], [Unknown, Confirming, Unknown]);
+        let six = ConfirmConfig { count: 6, ..config };
+        let long = statuses(six, &results("aaaaa-----"));
+        assert_eq!(long[9], Confirming);
+        assert_eq!(statuses(six, &results("aaaaa------"))[10], Unknown);
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Who a face is, over time: the status that every result carries, and the state of a track.
+//! Who a face is, over time: which faces are looked at and when, how sure the result is, and what
+//! is known of each track.
 
 use serde::{Deserialize, Serialize};
 

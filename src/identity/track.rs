@@ -27,6 +27,9 @@ const JUMP_IOU: f32 = 0.3;
 const HIDDEN_NS: u64 = 200_000_000;
 const MISSES: u64 = 1;
 
+/// Least weight of a crop by which a lost track is found again: poorer ones are all alike.
+const TELLING: f32 = 0.1;
+
 /// A track that nobody mentioned for so long is forgotten, should the news of its end be lost.
 const FORGET_AFTER_NS: u64 = 60_000_000_000;
 
@@ -123,7 +126,7 @@ impl TrackIdentity {
         self.confirmation.is_confirmed()
     }
 
-    /// Results up to the last one that agree with it.
+    /// Results that agree: on the person if the track has one, else those up to the last one.
     pub fn agreeing(&self) -> u32 {
         self.confirmation.agreeing()
     }
@@ -369,29 +372,33 @@ impl TrackIdentities {
         track.take(known, Verdict::of(result), now.time_ns, confirm)
     }
 
-    /// The lost track that this one, which is not settled yet, continues, by its face on this frame:
-    /// one that was observed last before this one began, is nearer than `threshold` (the
+    /// The lost track that this one, which is not settled yet, continues, by its face on this frame
+    /// if that is a good crop: one that was observed last before this one began, is nearer than `threshold` (the
     /// embedder's) and clearly nearer than any other, and was not named as anybody else than
     /// `person`, whom the face was found to be.
     pub fn came_back(
         &self,
         track_id: u64,
-        embedding: &Embedding,
+        sample: &TrackSample,
         person: Option<&Match>,
         threshold: f32,
     ) -> Option<u64> {
+        if sample.weight < TELLING {
+            return None;
+        }
         let fresh = |track: &&TrackIdentity| !track.is_settled() && !track.apart;
         let new = self.tracks.get(&track_id).filter(fresh)?;
         let (began_ns, _) = new.observed_ns()?;
         let person = person.or(new.person.as_ref());
         let candidate = |(id, track): (&u64, &TrackIdentity)| {
-            let similarity = track.resemblance(embedding).filter(|_| *id != track_id)?;
+            let similarity = track.resemblance(&sample.embedding).filter(|_| *id != track_id)?;
+            let telling = track.samples.first().is_some_and(|best| best.weight >= TELLING);
             let lost = track.sight.is_some_and(|s| s.look < self.looks && s.last_ns < began_ns);
             let other = match (person, &track.person) {
                 (Some(a), Some(b)) => a.person_id != b.person_id,
                 _ => false,
             };
-            Some(Candidate { track_id: *id, similarity, possible: lost && !other })
+            Some(Candidate { track_id: *id, similarity, possible: lost && telling && !other })
         };
         relink::came_back(self.tracks.iter().filter_map(candidate), threshold)
     }

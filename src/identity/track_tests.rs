@@ -28,6 +28,16 @@ fn unknown() -> Identification {
     result(Status::Unknown, None)
 }
 
+fn sample(direction: [f32; 3]) -> TrackSample {
+    TrackSample {
+        crop: AlignedCrop::from_rgb(vec![0; 112 * 112 * 3]).unwrap(),
+        loose: None,
+        embedding: Embedding::new(&direction).unwrap(),
+        detection: Detection { bbox: HERE, score: 1.0, landmarks: None },
+        weight: 0.5,
+    }
+}
+
 /// The tracks of a stream, whose settings are the defaults.
 #[derive(Default)]
 struct World {
@@ -68,13 +78,7 @@ impl World {
         result: &Identification,
         weight: f32,
     ) -> Change {
-        let sample = TrackSample {
-            crop: AlignedCrop::from_rgb(vec![0; 112 * 112 * 3]).unwrap(),
-            loose: None,
-            embedding: Embedding::new(&direction).unwrap(),
-            detection: Detection { bbox: HERE, score: 1.0, landmarks: None },
-            weight,
-        };
+        let sample = TrackSample { weight, ..sample(direction) };
         let shot = Shot { view: 0.5, clarity: 1.0 };
         let observation = Observation { sample, shot, result, threshold: T };
         self.all.observe(track, at(frame), observation, &self.schedule, &self.confirm)
@@ -338,10 +342,6 @@ fn best_crops_are_kept_for_enrolment() {
     assert_eq!(weights, [0.5, 0.4, 0.3]);
 }
 
-fn embedding(direction: [f32; 3]) -> Embedding {
-    Embedding::new(&direction).unwrap()
-}
-
 /// Ada on track 1 until frame 9, Bob on track 2 for ever, and from frame 20 on track 3.
 fn came_back() -> World {
     let mut world = World::once();
@@ -359,13 +359,15 @@ fn came_back() -> World {
 fn lost_track_is_continued_by_the_one_with_its_face() {
     let world = came_back();
     let (ada, bob) = (person("ada"), person("bob"));
-    let back = |direction, person| world.all.came_back(3, &embedding(direction), person, T);
+    let back = |direction, person| world.all.came_back(3, &sample(direction), person, T);
     assert_eq!(back([0.9, 0.1, 0.1], None), Some(1));
     assert_eq!(back([0.9, 0.1, 0.1], Some(&ada)), Some(1));
     assert_eq!(back([0.9, 0.1, 0.1], Some(&bob)), None, "named as somebody else");
     assert_eq!(back([0.3, 0.0, 0.95], None), None, "too unlike");
     assert_eq!(back([0.7, 0.7, 0.1], None), None, "as near to one who is there");
     assert_eq!(back(NORTH, None), None, "the one that it is like is there");
+    let poor = TrackSample { weight: 0.05, ..sample(EAST) };
+    assert_eq!(world.all.came_back(3, &poor, None, T), None, "poor crops are all alike");
 }
 
 #[test]
@@ -376,11 +378,11 @@ fn track_that_was_seen_together_with_another_is_not_its_continuation() {
         world.observe(1, frame, EAST, &known("ada"));
     }
     world.frame(5, &[(3, THERE)]);
-    assert_eq!(world.all.came_back(3, &embedding(EAST), None, T), None);
+    assert_eq!(world.all.came_back(3, &sample(EAST), None, T), None);
     // And what is settled is not called into question.
     let mut world = came_back();
     world.observe(3, 20, EAST, &unknown());
-    assert_eq!(world.all.came_back(3, &embedding(EAST), None, T), None);
+    assert_eq!(world.all.came_back(3, &sample(EAST), None, T), None);
 }
 
 #[test]
@@ -399,7 +401,7 @@ fn joined_track_keeps_the_older_identity_and_takes_faces_of_both_ids() {
     assert_eq!((world.all.resolve(3), world.name(1)), (1, Some("ada")));
     // Lost and back once more.
     world.frame(40, &[(2, THERE), (5, HERE)]);
-    assert_eq!(world.all.came_back(5, &embedding(EAST), None, T), Some(1));
+    assert_eq!(world.all.came_back(5, &sample(EAST), None, T), Some(1));
     world.all.join(5, 1);
     assert_eq!((world.all.resolve(3), world.all.resolve(5)), (1, 1));
     world.all.end(&[1], at(41).time_ns);

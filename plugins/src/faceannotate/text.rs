@@ -68,7 +68,8 @@ impl SimilarityFormat {
 /// The name to show, if the face has one: an unknown face has none, even if the nearest person
 /// is in the metadata.
 fn person(face: &Face) -> Option<String> {
-    if !matches!(face.status, Status::Known | Status::Confirming | Status::Uncertain) {
+    use Status::{Confirming, Filtered, Known, Uncertain};
+    if !matches!(face.status, Known | Confirming | Uncertain | Filtered) {
         return None;
     }
     let candidates = [&face.name, &face.person_id].into_iter().flatten();
@@ -78,7 +79,10 @@ fn person(face: &Face) -> Option<String> {
 /// A name that is not certain carries a question mark; a face without a name shows its status.
 fn name_or_status(face: &Face) -> String {
     if let Some(name) = person(face) {
-        return if face.status == Status::Known { name } else { format!("{name} ?") };
+        // A face that is filtered on this frame is who its track is.
+        let filtered = face.status == Status::Filtered && face.confirmed;
+        let certain = filtered || face.status == Status::Known;
+        return if certain { name } else { format!("{name} ?") };
     }
     match face.status {
         Status::Untracked => String::new(),
@@ -164,6 +168,9 @@ mod tests {
         assert_eq!(LabelText::of(&face(Status::Untracked, ""), ALL), None);
         let filtered = Face { filter: "too-small".into(), ..face(Status::Filtered, "") };
         assert_eq!(label(&filtered, ALL), pair("too-small", ""));
+        let passing = Face { name: Some("Ada".into()), ..filtered };
+        assert_eq!(label(&passing, ALL), pair("Ada ?", "0.62"));
+        assert_eq!(label(&Face { confirmed: true, ..passing }, ALL), pair("Ada", "0.62"));
         let by_id = Face { person_id: Some("p7".into()), ..face(Status::Known, "\u{202E}") };
         assert_eq!(label(&by_id, ALL), pair("p7", "0.62"));
     }

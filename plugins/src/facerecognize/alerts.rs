@@ -10,6 +10,7 @@ use gst::prelude::*;
 
 use crate::event_hold;
 use crate::meta::{self, Candidate, Event};
+use crate::runtime::with_causes;
 
 /// Name of the message.
 const FACE_ALERT: &str = "face-alert";
@@ -42,6 +43,27 @@ pub enum AlertRepeatSetting {
     Interval,
 }
 
+/// Why the rules cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RulesError {
+    #[error("read alert-rules")]
+    Text(#[source] RuleError),
+    #[error("read alert-rules '{path}': a JSON array in the property itself begins with [")]
+    Read { path: String, source: std::io::Error },
+    #[error("read alert-rules '{path}'")]
+    File { path: String, source: RuleError },
+}
+
+impl RulesError {
+    pub(super) fn message(&self) -> gst::ErrorMessage {
+        let text = format!("start facerecognize: {}", with_causes(self));
+        match self {
+            RulesError::Read { .. } => gst::error_msg!(gst::ResourceError::OpenRead, ("{text}")),
+            _ => gst::error_msg!(gst::ResourceError::Settings, ("{text}")),
+        }
+    }
+}
+
 /// The settings behind the properties.
 #[derive(Clone, Debug, Default)]
 pub(super) struct AlertOptions {
@@ -56,10 +78,18 @@ pub(super) struct AlertOptions {
 }
 
 impl AlertOptions {
-    /// Reads the rules, which apply from now on.
-    pub(super) fn start(&mut self) -> Result<(), RuleError> {
+    /// Reads the rules, which apply from now on: JSON, or the path of a file that holds it.
+    pub(super) fn start(&mut self) -> Result<(), RulesError> {
         let text = self.rules.as_deref().unwrap_or_default();
-        self.settings.rules = Arc::new(text.parse()?);
+        let rules = match text.trim_start().chars().next() {
+            None | Some('[' | '{') => text.parse().map_err(RulesError::Text)?,
+            Some(_) => {
+                let read = std::fs::read_to_string(text);
+                let read = read.map_err(|source| RulesError::Read { path: text.into(), source })?;
+                read.parse().map_err(|source| RulesError::File { path: text.into(), source })?
+            }
+        };
+        self.settings.rules = Arc::new(rules);
         Ok(())
     }
 
@@ -154,8 +184,9 @@ pub(super) fn properties() -> Vec<glib::ParamSpec> {
         glib::ParamSpecString::builder("alert-rules")
             .nick("Alert rules")
             .blurb(
-                "What there are alerts about, as a JSON array of rules with action, events, persons, \
-                 groups and zones: the first rule that fits decides (unset = everything)",
+                "What there are alerts about: a JSON array of rules with action, events, persons, \
+                 groups and zones, or the path of a file that holds one; the first rule that fits \
+                 decides (unset = everything)",
             )
             .mutable_ready()
             .build(),

@@ -1,16 +1,21 @@
 //! SECTION:element-facerecognize
 //!
 //! Says who the faces are: aligns each face by its five landmarks, embeds it, and looks it up in a
-//! gallery. A face on a track (see facetrack) is embedded at once and then ever more rarely, up to
-//! once in 30 frames or a second; in between it keeps its name. Faces without a track are looked up
-//! on every frame, so that the element works on stills too.
+//! gallery. A face on a track (see facetrack) is embedded at once and then ever more rarely
+//! (`reid-policy`, `reid-interval-max`, `max-inferences-per-second`); in between it keeps its name.
+//! Its name shows at the first result and is confirmed by `confirm-count` that agree. Faces without
+//! a track are looked up on every frame, so that the element works on stills too. Filters
+//! (`min-face-size`, `required-zones`, `require-frontal` …) leave faces alone, which keep the names of
+//! their tracks.
 //!
-//! Posts the element message `face-identity` {track-id, event-id, person-id, name, similarity, previous-name,
-//! running-time, utc} when a track gets a name or loses it (then without person-id, name and
-//! similarity), and `gallery-changed` {generation} when the gallery was written to.
+//! Posts the element message `face-identity` {track-id, event-id, person-id, name, similarity,
+//! previous-name, running-time, utc} when a track gets a name, confirmed or not yet, or loses it
+//! (then without person-id, name and similarity), and `gallery-changed` {generation} when the gallery
+//! was written to.
 //!
 //! When the face of a track turns out to be another person's, the element sends `face-track-split`
-//! upstream: facetrack ends the track, and the face gets a new one.
+//! upstream: facetrack ends the track, and the face gets a new one. When a new track turns out to be
+//! a lost one come back, it sends `face-relink`.
 //!
 //! Action signals, each with a structure as its answer that has `ok` and, if that is false, `reason`;
 //! none waits longer than two seconds for another process:
@@ -290,11 +295,8 @@ impl BaseTransformImpl for FaceRecognize {
     fn start(&self) -> Result<(), gst::ErrorMessage> {
         let settings = {
             let mut settings = self.settings.lock();
-            let rules = Arc::make_mut(&mut settings.alerts).start();
-            rules.map_err(|e| {
-                let text = with_causes(&e);
-                gst::error_msg!(gst::ResourceError::Settings, ("start facerecognize: {text}"))
-            })?;
+            let read = Arc::make_mut(&mut settings.alerts).start();
+            read.map_err(|error| error.message())?;
             settings.clone()
         };
         let model = model::resolve(&settings.runtime.model, Task::Embedder)

@@ -170,10 +170,10 @@ impl Stream {
             return;
         }
         let own = self.embedder.spec().threshold;
-        let old_id = self.identities.came_back(track_id, &embedding, known, own);
         let weight = face.score * due.shot.quality();
         let Due { crop, loose, detection, shot, .. } = due;
         let sample = TrackSample { crop, loose, embedding, detection, weight };
+        let old_id = self.identities.came_back(track_id, &sample, known, own);
         let best = BestShot {
             time_ns: when.time_ns,
             bbox: face.bbox,

@@ -375,7 +375,7 @@ fn filters(defaults: &FilterConfig) -> Vec<glib::ParamSpec> {
         number(
             "max-pitch",
             "Most degrees up or down",
-            "Filter heads that are raised or lowered by more degrees (0 = none); see docs/tracking.md \
+            "Filter heads that are raised or lowered by more degrees (0 = none); see docs/identity.md \
              for how sure that angle is",
             180.0,
             defaults.max_pitch,

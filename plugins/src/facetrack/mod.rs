@@ -5,7 +5,16 @@
 //! detector missed a face or did not look at all it adds the predicted box with `observed=false`.
 //! Tracks that ended are listed in `ended-tracks`; when one that was confirmed ends, an element
 //! message `face-track` has the fields `track-id` (uint64), `first-seen` and `last-seen`
-//! (uint64, ns of running time) and `observations` (uint64).
+//! (uint64, ns of running time), `observations` (uint64), `zones` (time in each), and `best-box` and
+//! `best-time` of the clearest observation, unless a facerecognize downstream answers for it.
+//!
+//! With `zones`, faces carry the names of the zones that they are in. Who enters, leaves and stays
+//! is told by an element message `face-zone` and an event of kind `zone-enter`, `zone-exit` or
+//! `zone-dwell` that is repeated in the metadata for `event-hold`.
+//!
+//! The upstream event `face-track-split` (`track-id`) ends a track, `face-relink` (`new-id`,
+//! `old-id`) gives a track the id of a lost one; then the faces have `was-id`, and a message
+//! `face-track-relinked` has `track-id`, `was-id` and `running-time`.
 //!
 //! No pixel is changed, so every raw format in system memory passes. With `scene-cut=true` every
 //! picture is looked at: where another scene begins all tracks end, and an element message

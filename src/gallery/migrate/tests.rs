@@ -155,18 +155,6 @@ fn face_is_cut_again_from_the_looser_picture() {
     assert_eq!(who(&path, &mut new, 5), "Ann");
 }
 
-/// A looser picture that gives this face when it is cut: the points are those of the template.
-fn loose(face: &AlignedCrop) -> LooseCrop {
-    let points = [
-        [38.2946, 51.6963],
-        [73.5318, 51.5014],
-        [56.0252, 71.7366],
-        [41.5493, 92.3655],
-        [70.7299, 92.2041],
-    ];
-    LooseCrop { png: face.to_png().unwrap(), points }
-}
-
 #[test]
 fn aligned_picture_of_another_alignment_is_not_used() {
     let Some((mut old, mut new)) = embedders() else { return };
@@ -191,6 +179,10 @@ fn aligned_picture_of_another_alignment_is_not_used() {
     let done = run(&path, &mut new, planned.lost(), &mut quiet).unwrap();
     assert_eq!((done.samples, done.lost), (1, 3));
     assert_eq!(who(&path, &mut new, 5), "both");
+    // Nor is it afterwards, when the gallery goes on to a third embedder.
+    assert_eq!(plan(&path, old.fingerprint()).unwrap().lost, []);
+    run(&path, &mut old, 0, &mut quiet).unwrap();
+    assert_eq!(who(&path, &mut old, 5), "both");
 }
 
 #[test]

@@ -252,6 +252,12 @@ impl Writing<'_> {
         Ok(false)
     }
 
+    /// Takes all aligned pictures away: those of another alignment would be taken for what they are
+    /// not. The looser ones, from which they can be cut again, stay.
+    pub(in crate::gallery) fn remove_aligned(&self) -> Result<(), TransferError> {
+        self.done(self.tx.execute("DELETE FROM crops", [])).map(drop)
+    }
+
     /// Says that all samples are of this space now, and were replaced.
     pub(in crate::gallery) fn enter_space(&self, space: &Fingerprint) -> Result<(), TransferError> {
         let sql = "UPDATE meta SET model = ?1, alignment = ?2, dim = ?3, probe = ?4, \

@@ -250,3 +250,32 @@ fn people_of_another_embedder_are_embedded_again_by_their_pictures() {
         assert_eq!((&*found[0].name, found[0].similarity > 0.999), ("Bob", true));
     }
 }
+
+#[test]
+fn aligned_pictures_of_another_alignment_are_not_imported() {
+    let (Some(mut old), Some(mut new)) =
+        (embedder("embedder.onnx"), embedder("embedder_coarse.onnx"))
+    else {
+        return;
+    };
+    let (folder, path) = folder();
+    let space =
+        Fingerprint { alignment: "another".into(), ..Fingerprint::clone(old.fingerprint()) };
+    let gallery = Gallery::open(&path, &space, Access::Create).unwrap();
+    gallery.enroll("aligned", &[sample_of(&mut old, &face(1))]).unwrap();
+    let loose = Some(loose(&face(2)));
+    let both = NewSample { loose, ..sample_of(&mut old, &face(3)) };
+    gallery.enroll("both", &[both]).unwrap();
+    let file = folder.path().join("f");
+    export(&path, &file, &[], false).unwrap();
+    let target = folder.path().join("target");
+    let done = import(&file, &target, Clash::Refuse, Some(&mut new), &mut quiet).unwrap();
+    assert_eq!((done.persons, done.samples), (2, 1));
+    assert_eq!(done.lost, [("aligned".into(), migrate::Lost::NoLoosePicture, 1)]);
+    let (_, samples) = contents(&target).remove(1);
+    assert!(samples[0].crop_png.is_none() && samples[0].loose.is_some());
+    let moved = Gallery::open(&target, new.fingerprint(), Access::Read).unwrap();
+    let query = new.embed(&[&face(2)], None).unwrap().remove(0).unwrap();
+    let found = moved.snapshot().search(&query, 1, VoteRule::default()).unwrap();
+    assert_eq!((&*found[0].name, found[0].similarity > 0.999), ("both", true));
+}
