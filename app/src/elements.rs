@@ -2,8 +2,9 @@
 //! recognises faces.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use face_core::gallery::Location;
 use face_core::inference::Provider;
 use gst::glib;
 use gst::prelude::*;
@@ -243,7 +244,7 @@ fn kind(spec: &glib::ParamSpec) -> String {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FaceOptions<'a> {
     pub(crate) recognition: Recognition,
-    pub(crate) gallery: Option<&'a Path>,
+    pub(crate) gallery: Option<&'a Location>,
     /// Put the embeddings into the metadata.
     pub(crate) embeddings: bool,
     /// Set last, so that they win.
@@ -275,7 +276,7 @@ impl FaceElements {
             recognizer.set_property("model", model);
         }
         if let Some(gallery) = &options.gallery {
-            recognizer.set_property("gallery", gallery.to_string_lossy().as_ref());
+            recognizer.set_property("gallery", gallery.reveal().to_string_lossy().as_ref());
         }
         if let Some(threshold) = threshold {
             recognizer.set_property("threshold", threshold);

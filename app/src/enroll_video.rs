@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use face_core::embed::{Embedder, Embedding, Fingerprint};
-use face_core::gallery::{Access, Gallery, Snapshot};
+use face_core::gallery::{Access, Gallery, Location, Snapshot};
 use face_core::identity::{Status, TrackSample};
 use face_core::inference::PoolOptions;
 use face_core::model::{self, Task};
@@ -37,7 +37,7 @@ const SAMPLES: usize = 5;
 pub struct VideoEnrollOptions {
     pub video: PathBuf,
     /// The gallery; made if it is not there.
-    pub gallery: PathBuf,
+    pub gallery: Location,
     pub recognition: Recognition,
     /// Length of the part at the beginning; absent: a third of the video, at least 5 s and at most
     /// 30 s.

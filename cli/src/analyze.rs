@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
+use face_core::gallery::Location;
 use face_pipeline::{Analysis, AnalyzeError, AnalyzeOptions, Progress, Recognition, analyze_file};
 use indicatif::{ProgressBar, ProgressStyle};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -29,9 +30,9 @@ const SHOWN_STRETCHES: usize = 8;
 Exit status: 0 if the video was analysed to its end, 2 if the command could not be carried out, 130 \
 if it was interrupted.")]
 pub(crate) struct Arguments {
-    /// Gallery of the people to recognise
+    /// Gallery of the people to recognise: a file, or postgresql://ROLE@HOST/DATABASE
     #[arg(long, short, value_name = "FILE")]
-    gallery: PathBuf,
+    gallery: Location,
     /// Look at every frame and recognise every face on it, not only when that is needed to follow
     /// and name people; slower, and counts every frame
     #[arg(long, conflicts_with = "interval")]

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use face_core::embed::{Embedder, Fingerprint};
-use face_core::gallery::{Access, Gallery};
+use face_core::gallery::{Access, Gallery, Location};
 use face_core::inference::{self, Pool, PoolOptions, Provider};
 use face_core::model::{ResolvedModel, Task};
 use gst::prelude::*;
@@ -24,9 +24,9 @@ detail, advice.
 
 Exit status: 0 without a problem (warnings are none), 1 with one.")]
 pub(crate) struct Arguments {
-    /// Look at this gallery, too
+    /// Look at this gallery, too: a file, or postgresql://ROLE@HOST/DATABASE
     #[arg(long, short, value_name = "FILE")]
-    gallery: Option<PathBuf>,
+    gallery: Option<Location>,
     /// Print a JSON object
     #[arg(long)]
     json: bool,
@@ -101,8 +101,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
             fingerprint = embeds(embedder, &pools, &mut checks);
         }
     }
-    if let Some(path) = &arguments.gallery {
-        checks.push(gallery(path, fingerprint.as_deref()));
+    if let Some(location) = &arguments.gallery {
+        checks.push(gallery(location, fingerprint.as_deref()));
     }
     let ok = checks.iter().all(|c| c.status != State::Problem);
     if arguments.json {
@@ -274,27 +274,26 @@ fn embeds(
     }
 }
 
-fn gallery(path: &Path, fingerprint: Option<&Fingerprint>) -> Check {
+fn gallery(location: &Location, fingerprint: Option<&Fingerprint>) -> Check {
     const NAME: &str = "gallery";
-    let info = match Gallery::inspect(path) {
+    let info = match Gallery::inspect(location) {
         Ok(info) => info,
         Err(error) => return Check::failed(NAME, &error),
     };
     if let Some(fingerprint) = fingerprint
-        && let Err(error) = Gallery::open(path, fingerprint, Access::Read)
+        && let Err(error) = Gallery::open(location, fingerprint, Access::Read)
     {
         let advice = Some(format!("name its embedder with --embedder {}", info.model));
         return Check { advice, ..Check::failed(NAME, &error) };
     }
     let detail = format!(
-        "'{}' has {} with {}, embedded by {}",
-        path.display(),
+        "'{location}' has {} with {}, embedded by {}",
         counted(info.persons, "person", "people"),
         counted(info.samples, "picture", "pictures"),
         info.model
     );
     if !info.private {
-        let advice = format!("close it with 'chmod 600 {}'", path.display());
+        let advice = format!("close it with 'chmod 600 {location}'");
         return Check::warning(NAME, detail + ", and others may read or write it", advice);
     }
     Check::ok(NAME, detail)

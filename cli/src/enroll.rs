@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use face_core::gallery::{Access, Gallery, GalleryError};
+use face_core::gallery::{Access, Gallery, GalleryError, Location};
 use face_core::picture::FILE_ENDINGS;
 use face_core::recognizer::{EnrollError, EnrollRules, Enrolment};
 use serde::Serialize;
@@ -33,9 +33,10 @@ use crate::output::{self, Exit, counted, printable};
 Exit status: 0 if every picture could be read and at least one is in the gallery now, 1 if not, 2 \
 if the command could not be carried out.")]
 pub(crate) struct Arguments {
-    /// Gallery file; made, readable by you only, if there is none
+    /// Gallery file, or postgresql://ROLE@HOST/DATABASE of a shared gallery; made, readable by you
+    /// only, if there is none
     #[arg(long, short, value_name = "FILE")]
-    gallery: PathBuf,
+    gallery: Location,
     /// Whose pictures these are. Without it, give folders with one sub-folder of pictures per
     /// person, named after them
     #[arg(long, short)]
@@ -295,7 +296,7 @@ impl Totals {
         let snapshot = gallery.snapshot();
         let people = counted(snapshot.people().len() as u64, "person", "people");
         let samples = counted(snapshot.samples() as u64, "picture", "pictures");
-        let gallery = printable(&gallery.path().display().to_string());
+        let gallery = printable(&gallery.location().to_string());
         text + &format!("; '{gallery}' has {people} with {samples}")
     }
 

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use face_core::gallery::Location;
 use face_core::recognizer::EnrollRules;
 use face_pipeline::{VideoEnrollOptions, VideoEnrollment, VideoPerson, enroll_from_video};
 use serde::Serialize;
@@ -62,14 +63,14 @@ struct Rejected<'a> {
 pub(crate) fn run(
     arguments: &VideoArguments,
     video: &Path,
-    gallery: &Path,
+    gallery: &Location,
     as_json: bool,
     models: &ModelOptions,
     rules: EnrollRules,
 ) -> anyhow::Result<Exit> {
     let options = VideoEnrollOptions {
         video: video.to_owned(),
-        gallery: gallery.to_owned(),
+        gallery: gallery.clone(),
         recognition: recognition(models),
         part: arguments.seconds,
         prefix: arguments.prefix.clone(),

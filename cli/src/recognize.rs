@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use face_core::gallery::{Access, Gallery, Match};
+use face_core::gallery::{Access, Gallery, Location, Match};
 use face_core::identity::Status;
 use face_core::recognizer::{FaceIdentity, PredictError, PredictOptions, Prediction, Properties};
 use serde::Serialize;
@@ -32,9 +32,9 @@ none of these.
 Exit status: 0 if every picture could be read, 1 if not, 2 if the command could not be carried \
 out.")]
 pub(crate) struct Arguments {
-    /// Gallery file
+    /// Gallery file, or postgresql://ROLE@HOST/DATABASE of a shared gallery
     #[arg(long, short, value_name = "FILE")]
-    gallery: PathBuf,
+    gallery: Location,
     /// Print one JSON object per picture
     #[arg(long)]
     json: bool,

@@ -1,10 +1,10 @@
 //! `facectl watch`: tells who comes and goes, while it happens.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use face_core::gallery::Location;
 use face_pipeline::tracker::{
     Event, FaceMessage, Health, Source, TrackerPipeline, Tracking, WatchdogLimits,
 };
@@ -34,7 +34,7 @@ was lost, 130 if it was interrupted.")]
 pub(crate) struct Arguments {
     /// Gallery of the people to recognise; without it faces are only found and followed
     #[arg(long, short, value_name = "FILE")]
-    gallery: Option<PathBuf>,
+    gallery: Option<Location>,
     /// Look for faces on every N-th frame [default: 2 above 20 frames per second, else 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     interval: Option<u32>,
@@ -94,7 +94,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
         ..recognition(&arguments.models)
     });
     if let Some(gallery) = &arguments.gallery {
-        pipeline = pipeline.gallery(gallery);
+        pipeline = pipeline.gallery(gallery.clone());
     }
     for Setting { stage, name, value } in &arguments.set {
         pipeline = pipeline.property(*stage, name, value);

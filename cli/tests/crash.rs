@@ -39,7 +39,7 @@ struct Scene<'a> {
 }
 
 fn contents(gallery: &str) -> Contents {
-    let roster = Roster::open(gallery.as_ref(), Access::Read).unwrap();
+    let roster = Roster::open(gallery, Access::Read).unwrap();
     let mut contents = Contents::new();
     for person in roster.persons().unwrap() {
         let samples = roster.samples(&person.id).unwrap();
@@ -89,14 +89,14 @@ impl Scene<'_> {
 
     /// The gallery is whole: its structure, and every embedding by its checksum.
     fn check(&self) -> Contents {
-        Gallery::inspect(self.gallery.as_ref()).unwrap();
+        Gallery::inspect(&self.gallery).unwrap();
         let copy = self.setup.path("check");
-        backup::create(self.gallery.as_ref(), copy.as_ref(), true).unwrap();
+        backup::create(&self.gallery, copy.as_ref(), true).unwrap();
         contents(&self.gallery)
     }
 
     fn embedder(&self) -> String {
-        let model = Gallery::inspect(self.gallery.as_ref()).unwrap().model;
+        let model = Gallery::inspect(&self.gallery).unwrap().model;
         let file = format!("{model}.onnx");
         self.embedders.iter().find(|e| e.ends_with(&file)).unwrap().clone()
     }
@@ -220,7 +220,7 @@ impl Scene<'_> {
                 assert_eq!(rest.code, 0, "{rest:?}");
             }
             assert_eq!(
-                Roster::open(gallery.as_ref(), Access::Read).unwrap().unfinished().unwrap(),
+                Roster::open(gallery.as_str(), Access::Read).unwrap().unfinished().unwrap(),
                 0
             );
             for file in [gallery.clone(), format!("{gallery}-wal")] {
@@ -245,7 +245,7 @@ impl Scene<'_> {
         assert!(!done || self.embedder() == to);
         if self.embedder() == to {
             // The way back was on the disk before.
-            let model = Gallery::inspect(gallery.as_ref()).unwrap().model;
+            let model = Gallery::inspect(&gallery).unwrap().model;
             let before = face_core::gallery::migrate::before(Path::new(&gallery), &model);
             backup::verify(&before).unwrap();
         }

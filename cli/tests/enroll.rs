@@ -28,7 +28,7 @@ fn everybody_of_the_people_folder_is_enrolled_once() {
     }
     assert!(answer.stderr.contains("47 of 47 pictures enrolled"), "{}", answer.stderr);
 
-    let info = Gallery::inspect(gallery.as_ref()).unwrap();
+    let info = Gallery::inspect(&gallery).unwrap();
     assert_eq!((info.persons, info.samples, info.private), (12, 47, true));
     let mode = std::fs::metadata(&gallery).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
@@ -38,7 +38,7 @@ fn everybody_of_the_people_folder_is_enrolled_once() {
     assert_eq!(again.code, 0, "{again:?}");
     assert!(again.stdout.contains("0 of 47 pictures enrolled, 47 enrolled before"), "{again:?}");
     assert_eq!(again.stderr, "");
-    assert_eq!(Gallery::inspect(gallery.as_ref()).unwrap().samples, 47);
+    assert_eq!(Gallery::inspect(&gallery).unwrap().samples, 47);
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn bad_files_cost_themselves_only_and_say_why() {
     {
         assert!(verdict["detail"].as_str().unwrap().contains(part), "{verdict}");
     }
-    let info = Gallery::inspect(gallery.as_ref()).unwrap();
+    let info = Gallery::inspect(&gallery).unwrap();
     assert_eq!((info.persons, info.samples), (1, 1));
 
     let missing = setup.path("nobody.jpg");
@@ -133,12 +133,12 @@ fn what_was_enrolled_before_an_interruption_stays() {
     child.kill().unwrap();
     child.wait().unwrap();
     assert_eq!(seen, 3);
-    let stored = Gallery::inspect(gallery.as_ref()).unwrap().samples;
+    let stored = Gallery::inspect(&gallery).unwrap().samples;
     assert!((3..47).contains(&stored), "{stored}");
     let rest = setup.run(&arguments);
     assert_eq!(rest.code, 0, "{rest:?}");
     assert!(rest.stdout.contains(&format!("{stored} enrolled before")), "{rest:?}");
-    assert_eq!(Gallery::inspect(gallery.as_ref()).unwrap().samples, 47);
+    assert_eq!(Gallery::inspect(&gallery).unwrap().samples, 47);
 }
 
 #[test]
@@ -165,7 +165,7 @@ fn names_of_every_script_survive_and_cannot_steer_the_terminal() {
         answer.is_error(2, &["person name"]);
         assert!(!answer.stderr.contains('\u{1b}') && answer.stderr.len() < 1_000, "{answer:?}");
     }
-    assert_eq!(Gallery::inspect(gallery.as_ref()).unwrap().persons, 1);
+    assert_eq!(Gallery::inspect(&gallery).unwrap().persons, 1);
 }
 
 #[test]

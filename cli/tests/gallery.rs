@@ -51,7 +51,7 @@ impl Scene {
     }
 
     fn path(&self) -> &Path {
-        self.gallery.path()
+        self.gallery.location().file().unwrap()
     }
 
     fn command(&self, command: &str, arguments: &[&str]) -> Command {

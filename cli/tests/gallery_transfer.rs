@@ -11,7 +11,7 @@ use support::Setup;
 use tiny::data;
 
 fn counts(gallery: &str) -> (String, u64, u64) {
-    let info = Gallery::inspect(gallery.as_ref()).unwrap();
+    let info = Gallery::inspect(gallery).unwrap();
     (info.model, info.persons, info.samples)
 }
 
@@ -120,7 +120,7 @@ fn migration_tells_what_is_lost_and_can_be_rolled_back() {
         let file = setup.path("space.jsonl");
         assert_eq!(setup.run(&["gallery", "export", "--gallery", &gallery, &file]).code, 0);
         let space = setup_space(file.as_ref()).unwrap();
-        let gallery = Gallery::open(gallery.as_ref(), &space, Access::Write).unwrap();
+        let gallery = Gallery::open(&gallery, &space, Access::Write).unwrap();
         let values: Vec<f32> = (0..12).map(|i| i as f32).collect();
         let sample = NewSample::new(Embedding::new(&values).unwrap(), "");
         gallery.enroll("without", &[sample]).unwrap();

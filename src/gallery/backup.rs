@@ -13,10 +13,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::search::Limits;
 use super::staging::Staging;
 use super::store::{SCHEMA_VERSION, Store};
-use super::{Access, BUSY_TIMEOUT, GalleryError, TransferError};
+use super::{Access, BUSY_TIMEOUT, GalleryError, Location, TransferError};
 use crate::model::hex;
 
 const KIND: &str = "backup";
@@ -31,9 +30,6 @@ pub const BACKUP_VERSION: u32 = 1;
 const MAX_LINE_BYTES: u64 = 64 << 10;
 
 const COPY_BYTES: usize = 256 << 10;
-
-/// For embeddings that are read and not compared with anything.
-const UNSEARCHED: Limits = Limits { index_from: usize::MAX, max_samples: 0 };
 
 /// What a backup says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,7 +60,7 @@ pub struct Manifest {
 /// ```no_run
 /// use face_core::gallery::backup;
 ///
-/// let manifest = backup::create("people.gallery".as_ref(), "people.backup".as_ref(), false)?;
+/// let manifest = backup::create("people.gallery", "people.backup".as_ref(), false)?;
 /// println!("{} people", manifest.persons);
 /// # Ok::<(), face_core::gallery::TransferError>(())
 /// ```
@@ -72,9 +68,15 @@ pub struct Manifest {
 /// # Errors
 /// [`TransferError::Exists`], [`TransferError::Busy`] if another process writes the same file,
 /// [`TransferError::Io`], or [`TransferError::Gallery`] as from
-/// [`Gallery::open`](super::Gallery::open); also for a damaged gallery, which is not backed up.
-pub fn create(gallery: &Path, file: &Path, replace: bool) -> Result<Manifest, TransferError> {
-    let store = Store::open(gallery, Access::Read, None, BUSY_TIMEOUT)?;
+/// [`Gallery::open`](super::Gallery::open); also for a damaged gallery, which is not backed up, and
+/// for a shared one ([`GalleryError::OnServer`]).
+pub fn create(
+    gallery: impl Into<Location>,
+    file: &Path,
+    replace: bool,
+) -> Result<Manifest, TransferError> {
+    let gallery = file_of(&gallery.into(), "back up")?;
+    let store = Store::open(&gallery, Access::Read, None, BUSY_TIMEOUT)?;
     let file = absolute(file)?;
     refuse_to_overwrite_itself(store.path(), &file)?;
     if !replace && file.symlink_metadata().is_ok() {
@@ -108,6 +110,19 @@ pub fn create(gallery: &Path, file: &Path, replace: bool) -> Result<Manifest, Tr
     Ok(manifest)
 }
 
+/// A server has backups of its own, which also have what is beside the gallery.
+fn file_of(gallery: &Location, op: &'static str) -> Result<PathBuf, GalleryError> {
+    match gallery {
+        Location::File(path) => Ok(path.clone()),
+        Location::Server(_) => Err(GalleryError::OnServer {
+            op,
+            path: gallery.shown(),
+            instead: "use the server's own means, such as pg_dump and pg_restore, or copy its \
+                      people to a file with: facectl gallery copy",
+        }),
+    }
+}
+
 /// Reads a backup to its end and compares it with its checksums.
 ///
 /// # Errors
@@ -126,8 +141,12 @@ pub fn verify(file: &Path) -> Result<Manifest, TransferError> {
 /// `replace`, [`TransferError::Irreplaceable`] if what is there is no intact gallery,
 /// [`TransferError::Leftover`], [`TransferError::Busy`], [`TransferError::Io`], or
 /// [`TransferError::Gallery`].
-pub fn restore(file: &Path, gallery: &Path, replace: bool) -> Result<Manifest, TransferError> {
-    let gallery = absolute(gallery)?;
+pub fn restore(
+    file: &Path,
+    gallery: impl Into<Location>,
+    replace: bool,
+) -> Result<Manifest, TransferError> {
+    let gallery = absolute(&file_of(&gallery.into(), "restore")?)?;
     refuse_to_overwrite_itself(&absolute(file)?, &gallery)?;
     let exists = gallery.symlink_metadata().is_ok();
     if exists && !replace {
@@ -198,7 +217,7 @@ fn examined(copy: &Path) -> Result<Manifest, TransferError> {
     store.drop_forgetting()?;
     let fingerprint = store.fingerprint()?;
     // Every embedding against its checksum.
-    store.load(fingerprint.dim(), UNSEARCHED, None)?;
+    store.changes(fingerprint.dim(), None, &mut |_| {})?;
     let (persons, samples) = store.counts()?;
     let created = store.now()?;
     drop(store);

@@ -31,3 +31,6 @@ pub(super) struct Changes {
     /// `id` of samples that are gone.
     pub(super) removed_samples: Vec<i64>,
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,6 @@
 //! Why a gallery cannot be opened, read or written.
+//!
+//! `path` is the file, or the address of a shared gallery, without a password.
 
 use std::path::PathBuf;
 
@@ -7,7 +9,8 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum GalleryError {
-    #[error("open gallery '{path}': there is no such file; enrol somebody to create it", path = path.display())]
+    #[error("open gallery '{path}': there is no such {what}; enrol somebody to create it",
+        path = path.display(), what = if path.starts_with("postgresql:") { "gallery" } else { "file" })]
     NotFound { path: PathBuf },
     #[error("{op} gallery '{path}': another process is writing to it; try again later", path = path.display())]
     Busy { op: &'static str, path: PathBuf },
@@ -65,6 +68,16 @@ pub enum GalleryError {
         path = path.display(), files = quoted(files)
     )]
     Remnants { path: PathBuf, files: Vec<PathBuf> },
+    /// The server cannot be reached, or the connection was lost.
+    #[error("{op} gallery '{path}': no connection to its server: {reason}", path = path.display())]
+    Unreachable { op: &'static str, path: PathBuf, reason: String },
+    /// The address, the password, the rights of the role, or the server itself are not as they have
+    /// to be.
+    #[error("{op} gallery '{path}': {reason}", path = path.display())]
+    Refused { op: &'static str, path: PathBuf, reason: String },
+    /// What only files can do.
+    #[error("{op} gallery '{path}': it is shared, on a server; {instead}", path = path.display())]
+    OnServer { op: &'static str, path: PathBuf, instead: &'static str },
     #[error("refuse threshold {threshold} of a person: it is no cosine similarity (-1 to 1)")]
     Threshold { threshold: f32 },
     /// The file system or SQLite refused: permissions, disk full, input/output error.

@@ -4,12 +4,17 @@
 //! replaces them all, and a backup of the gallery as it was a moment earlier stays beside it as
 //! `NAME.before-MODEL`, from which [`roll_back`] brings it back. A killed process leaves the old
 //! gallery or the new one.
+//!
+//! In a shared gallery the new embeddings go to a table of their own, and one transaction says that
+//! it is the one in use. The old table stays for [`roll_back`] until the next migration.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use super::backend::Backend;
+use super::postgres::{self, Switched};
 use super::store::{Pictures, SampleKey, Store};
-use super::{Access, BUSY_TIMEOUT, TransferError, backup};
+use super::{Access, BUSY_TIMEOUT, Location, TransferError, backup};
 use crate::align::{AlignedCrop, CROP_SIDE};
 use crate::embed::{Embedder, Embedding, Fingerprint};
 use crate::geometry::{Landmarks, Point};
@@ -78,28 +83,34 @@ pub struct Migrated {
     pub lost: u64,
     /// Samples of people who have the very same one.
     pub duplicates: u64,
-    /// The gallery as it was, a backup.
-    pub before: PathBuf,
+    /// The gallery as it was, a backup; `None` for a shared one, which keeps it itself.
+    pub before: Option<PathBuf>,
 }
 
 /// What a roll-back would do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WayBack {
-    /// The gallery before the migration.
-    pub before: PathBuf,
-    pub manifest: backup::Manifest,
+    /// The gallery before the migration; `None` for a shared one, which keeps it itself.
+    pub before: Option<PathBuf>,
+    /// Model that it would come back to.
+    pub model: String,
+    /// UTC, when it was left.
+    pub created: String,
+    /// What it had then, and would have again.
+    pub kept_persons: u64,
+    pub kept_samples: u64,
     /// People and samples that came since, and would be lost.
     pub persons: u64,
     pub samples: u64,
 }
 
-/// Looks what a migration of the gallery at `path` to `to` would lose. Reads every stored picture.
+/// Looks what a migration of the gallery at `location` to `to` would lose. Reads every stored picture.
 ///
 /// # Errors
 /// [`TransferError::SameSpace`], or [`TransferError::Gallery`] as from
 /// [`Gallery::open`](super::Gallery::open).
-pub fn plan(path: &Path, to: &Fingerprint) -> Result<Plan, TransferError> {
-    let store = Store::open(path, Access::Read, None, BUSY_TIMEOUT)?;
+pub fn plan(location: impl Into<Location>, to: &Fingerprint) -> Result<Plan, TransferError> {
+    let store = Backend::open(&location.into(), Access::Read, None, BUSY_TIMEOUT)?;
     let from = space_to_leave(&store, to)?;
     let mut lost: HashMap<Lost, u64> = HashMap::new();
     // Per person: does one of their samples stay?
@@ -125,7 +136,7 @@ pub fn plan(path: &Path, to: &Fingerprint) -> Result<Plan, TransferError> {
     Ok(Plan { from: from.model, to: to.model.clone(), samples, lost, emptied: names })
 }
 
-/// Moves the gallery at `path` into the embedding space of `embedder`. At most `most_lost` samples
+/// Moves the gallery at `location` into the embedding space of `embedder`. At most `most_lost` samples
 /// may fall by the wayside. `progress` is told the number of samples done and of all, and may be
 /// called with a larger number of all later, when others enrol meanwhile.
 ///
@@ -134,31 +145,79 @@ pub fn plan(path: &Path, to: &Fingerprint) -> Result<Plan, TransferError> {
 /// [`TransferError::Embed`], [`TransferError::Io`] or [`TransferError::Gallery`]. The gallery is as
 /// before then.
 pub fn run(
-    path: &Path,
+    location: impl Into<Location>,
     embedder: &mut Embedder,
     most_lost: u64,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Migrated, TransferError> {
     let to = embedder.fingerprint().clone();
-    let mut store = Store::open(path, Access::Write, None, BUSY_TIMEOUT)?;
+    let mut store = Backend::open(&location.into(), Access::Write, None, BUSY_TIMEOUT)?;
     let from = space_to_leave(&store, &to)?;
-    let same_alignment = from.alignment == to.alignment;
     // Somebody else's migration meanwhile ends this one.
     store.keep_to(&from);
-    let before = before(store.path(), &to.model);
+    let space = match &store {
+        Backend::File(_) => None,
+        Backend::Server(server) => Some(server.begin_migration(&to)?),
+    };
+    let migrated = embed_and_switch(&mut store, space, embedder, &from, most_lost, progress);
+    if let (Backend::Server(server), Some(space), Err(_)) = (&store, space, &migrated) {
+        // What cannot be removed now is removed by the next migration.
+        let _ = server.abandon(space);
+    }
+    migrated
+}
+
+fn embed_and_switch(
+    store: &mut Backend,
+    space: Option<i32>,
+    embedder: &mut Embedder,
+    from: &Fingerprint,
+    most_lost: u64,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Migrated, TransferError> {
+    let to = embedder.fingerprint().clone();
+    let same_alignment = from.alignment == to.alignment;
     let mut done = HashMap::new();
     for _ in 0..ROUNDS {
-        embed_missing(&store, embedder, same_alignment, &mut done, progress)?;
-        if let Some(migrated) = replace(&mut store, &to, &done, most_lost, &before)? {
+        embed_missing(store, embedder, same_alignment, &mut done, progress)?;
+        let migrated = match (&mut *store, space) {
+            (Backend::Server(server), Some(space)) => switch(server, space, &done, most_lost)?,
+            (Backend::File(file), _) => {
+                let before = before(file.path(), &to.model);
+                replace(file, &to, &done, most_lost, &before)?
+            }
+            (Backend::Server(_), None) => None,
+        };
+        if let Some(migrated) = migrated {
             return Ok(migrated);
         }
     }
     Err(TransferError::TooBusy { path: store.path().into() })
 }
 
-type Done = HashMap<SampleKey, Result<Embedding, Lost>>;
+/// Stores the new embeddings on the server and takes them into use, if they are all there.
+fn switch(
+    server: &postgres::Store,
+    space: i32,
+    done: &Done,
+    most_lost: u64,
+) -> Result<Option<Migrated>, TransferError> {
+    server.fill(space, done.iter().filter_map(|(key, new)| Some((key.0, new.as_ref().ok()?))))?;
+    match server.switch(space, done, most_lost)? {
+        Switched::Incomplete => Ok(None),
+        Switched::Lost(lost) => {
+            Err(TransferError::MoreLost { path: server.path().into(), lost, most: most_lost })
+        }
+        Switched::Done { samples, lost, duplicates } => {
+            Ok(Some(Migrated { samples, lost, duplicates, before: None }))
+        }
+    }
+}
 
-fn space_to_leave(store: &Store, to: &Fingerprint) -> Result<Fingerprint, TransferError> {
+/// New embeddings, or why there is none.
+pub(super) type Done = HashMap<SampleKey, Result<Embedding, Lost>>;
+
+fn space_to_leave(store: &Backend, to: &Fingerprint) -> Result<Fingerprint, TransferError> {
     let from = store.fingerprint()?;
     if from.same_space(to) {
         return Err(TransferError::SameSpace { path: store.path().into(), model: from.model });
@@ -167,7 +226,7 @@ fn space_to_leave(store: &Store, to: &Fingerprint) -> Result<Fingerprint, Transf
 }
 
 fn embed_missing(
-    store: &Store,
+    store: &Backend,
     embedder: &mut Embedder,
     same_alignment: bool,
     done: &mut Done,
@@ -242,16 +301,23 @@ fn replace(
         writing.enter_space(to)?;
         writing.audit("migrate", keys.len())?;
         let duplicates = keys.len() as u64 - lost - samples;
-        Ok(Some(Migrated { samples, lost, duplicates, before: before.into() }))
+        Ok(Some(Migrated { samples, lost, duplicates, before: Some(before.into()) }))
     })
 }
 
 /// Looks for the gallery before its last migration, and at what came since.
 ///
 /// # Errors
-/// [`TransferError::NoWayBack`], or as from [`backup::verify`].
-pub fn way_back(path: &Path) -> Result<WayBack, TransferError> {
-    let store = Store::open(path, Access::Read, None, BUSY_TIMEOUT)?;
+/// [`TransferError::NoWayBack`], [`TransferError::NeverMigrated`] of a shared gallery, or as from
+/// [`backup::verify`].
+pub fn way_back(location: impl Into<Location>) -> Result<WayBack, TransferError> {
+    let store = match Backend::open(&location.into(), Access::Read, None, BUSY_TIMEOUT)? {
+        Backend::File(store) => store,
+        Backend::Server(store) => {
+            let path = || store.path().into();
+            return store.way_back()?.ok_or_else(|| TransferError::NeverMigrated { path: path() });
+        }
+    };
     let model = store.fingerprint()?.model;
     let before = before(store.path(), &model);
     if !before.exists() {
@@ -259,19 +325,40 @@ pub fn way_back(path: &Path) -> Result<WayBack, TransferError> {
     }
     let manifest = backup::verify(&before)?;
     let (persons, samples) = store.counts_since(&manifest.created)?;
-    Ok(WayBack { before, manifest, persons, samples })
+    Ok(WayBack {
+        before: Some(before),
+        model: manifest.model,
+        created: manifest.created,
+        kept_persons: manifest.persons,
+        kept_samples: manifest.samples,
+        persons,
+        samples,
+    })
 }
 
-/// Brings the gallery at `path` back to what it was before its last migration; what came since is
-/// lost. The backup that it came from is removed.
+/// Brings the gallery at `location` back to what it was before its last migration; what came since
+/// is lost. The backup that it came from is removed.
 ///
 /// # Errors
 /// As [`way_back`] and [`backup::restore`]. The gallery is as before then, unless it is only the
 /// backup that cannot be removed ([`TransferError::Io`] with the backup's path).
-pub fn roll_back(path: &Path) -> Result<WayBack, TransferError> {
-    let way = way_back(path)?;
-    backup::restore(&way.before, path, true)?;
-    std::fs::remove_file(&way.before).map_err(|e| TransferError::io("remove", &way.before, e))?;
+pub fn roll_back(location: impl Into<Location>) -> Result<WayBack, TransferError> {
+    let location = location.into();
+    let way = way_back(&location)?;
+    match (&location, &way.before) {
+        (Location::File(path), Some(before)) => {
+            backup::restore(before, path, true)?;
+            std::fs::remove_file(before).map_err(|e| TransferError::io("remove", before, e))?;
+        }
+        _ => {
+            let store = Backend::open(&location, Access::Write, None, BUSY_TIMEOUT)?;
+            if let Backend::Server(server) = &store
+                && !server.roll_back()?
+            {
+                return Err(TransferError::NeverMigrated { path: store.path().into() });
+            }
+        }
+    }
     Ok(way)
 }
 

@@ -1,5 +1,6 @@
 //! The gallery of enrolled people: a SQLite file is the source of truth, an immutable picture of it
-//! in memory is what faces are compared with.
+//! in memory is what faces are compared with. Several machines can share a gallery in a PostgreSQL
+//! database in the place of the file.
 //!
 //! ```
 //! use face_core::embed::{Embedding, Fingerprint};
@@ -17,15 +18,24 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod backend;
 pub mod backup;
+#[cfg(test)]
+mod behaviour;
 mod bundle;
+mod changes;
+pub mod copy;
+mod current;
 mod error;
 mod file;
 mod index;
+mod location;
 pub mod migrate;
 mod name;
+mod postgres;
 mod roster;
 mod search;
+mod shared;
 mod staging;
 mod store;
 #[cfg(test)]
@@ -34,28 +44,37 @@ mod test_people;
 mod tests;
 pub mod transfer;
 mod transfer_error;
+mod writer;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 
 pub use error::GalleryError;
+pub use location::{Address, Location};
 pub use name::MAX_NAME_CHARS;
 pub(crate) use name::checked as checked_name;
 pub use roster::{AuditEntry, Forgotten, Merged, Roster, StoredSample};
-pub use search::{Identification, Known, Match, SearchError, SearchRules, Snapshot, VoteRule};
+pub use search::{
+    Identification, Known, Match, People, SearchError, SearchRules, Snapshot, VoteRule,
+};
 pub use transfer_error::TransferError;
+pub use writer::Writer;
 
 use crate::embed::{Embedding, Fingerprint};
-use index::Graph;
+use backend::Backend;
+use current::Current;
 use search::Limits;
-use store::Store;
+use shared::Shared;
 
 /// How long a write waits for a write of another process.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Number of samples up to which an element should load a shared gallery.
+pub const LOCAL_MAX: usize = 1_000_000;
 
 /// What a gallery is opened for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,42 +164,49 @@ pub struct GalleryInfo {
     pub dim: usize,
     pub persons: u64,
     pub samples: u64,
-    /// Is the file closed to everybody but its owner?
+    /// Is the file closed to everybody but its owner? True for a server, which asks who comes.
     pub private: bool,
 }
 
 /// An open gallery. Clones share it; it may be used from several threads.
 ///
 /// Searching goes through [`Gallery::snapshot`] and waits for nobody. Only enrolling, listing and
-/// a due [`Gallery::refresh`] touch the file.
+/// a due [`Gallery::refresh`] touch the file. [`Gallery::identify`] searches where a gallery on a
+/// server is too large to be loaded, too.
 #[derive(Clone)]
 pub struct Gallery(Arc<Inner>);
 
-/// Lock order: `store`, then `snapshot`, `checked`, `builder`, each of these held alone and
+/// Lock order: `store`, then `checked` or those of `current`, each of these held alone and
 /// briefly. `store` is held over file work, by design: it is what makes writes of one process wait
-/// for each other.
+/// for each other. `Shared::publishing` comes after `store` and before those of `current`.
 struct Inner {
-    path: PathBuf,
+    location: Location,
     fingerprint: Fingerprint,
-    store: Mutex<Store>,
-    snapshot: RwLock<Arc<Snapshot>>,
+    store: Mutex<Backend>,
+    current: Arc<Current>,
     /// When the file was last looked at.
     checked: Mutex<Instant>,
-    builder: Mutex<Option<Builder>>,
+    /// Of a gallery on a server.
+    shared: Option<Shared>,
 }
 
-/// The thread that builds a search graph; searches are exact scans until it is done.
-struct Builder {
-    graph: Arc<Graph>,
-    thread: JoinHandle<()>,
+/// How a gallery is opened, where [`Gallery::open`] does not do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenOptions {
+    /// How long a write waits for another process, now and in every later call; 5 s.
+    pub wait: Duration,
+    /// Of a person with more samples only so many, the most different ones, are compared; 0: all
+    /// of them. 20.
+    pub max_samples: usize,
+    /// A gallery on a server with more samples is not loaded: [`Gallery::identify`] asks the
+    /// server, and its snapshot cannot be searched. `usize::MAX`: all are loaded, as files always
+    /// are; [`LOCAL_MAX`] is what recorders should take.
+    pub local_max: usize,
 }
 
-impl Builder {
-    /// Ends within the time of one added row, about a millisecond.
-    fn stop(self) {
-        self.graph.cancel();
-        // A builder that panicked built nothing: searches stay exact.
-        let _ = self.thread.join();
+impl Default for OpenOptions {
+    fn default() -> Self {
+        Self { wait: BUSY_TIMEOUT, max_samples: search::MAX_SAMPLES, local_max: usize::MAX }
     }
 }
 
@@ -189,28 +215,35 @@ impl Builder {
 struct Tuning {
     busy: Duration,
     limits: Limits,
+    local_max: usize,
 }
 
 const TUNING: Tuning = Tuning {
     busy: BUSY_TIMEOUT,
-    limits: Limits { index_from: search::INDEX_FROM, max_samples: search::MAX_SAMPLES },
+    limits: Limits {
+        index_from: search::INDEX_FROM,
+        graph_from: search::GRAPH_FROM,
+        max_samples: search::MAX_SAMPLES,
+    },
+    local_max: usize::MAX,
 };
 
 impl Gallery {
-    /// Opens the gallery at `path` for embeddings of `fingerprint` and reads it into memory. With
-    /// [`Access::Create`] a missing file is made, readable by its owner only, and its missing
-    /// folders likewise.
+    /// Opens the gallery at `location`, a path or the address of a shared one, for embeddings of
+    /// `fingerprint` and reads it into memory. With [`Access::Create`] a missing file is made,
+    /// readable by its owner only, and its missing folders likewise; or the tables of a shared one.
     ///
     /// # Errors
     /// [`GalleryError::NotFound`], [`GalleryError::Corrupt`] (damaged, or no gallery),
     /// [`GalleryError::NewerSchema`], [`GalleryError::OtherEmbedder`] if it holds embeddings of
-    /// another space, [`GalleryError::Busy`], or [`GalleryError::Failed`].
+    /// another space, [`GalleryError::Busy`], [`GalleryError::Failed`]; of a shared gallery
+    /// [`GalleryError::Unreachable`] or [`GalleryError::Refused`].
     pub fn open(
-        path: &Path,
+        location: impl Into<Location>,
         fingerprint: &Fingerprint,
         access: Access,
     ) -> Result<Self, GalleryError> {
-        Self::open_tuned(path, fingerprint, access, TUNING)
+        Self::open_tuned(&location.into(), fingerprint, access, TUNING)
     }
 
     /// As [`Gallery::open`], but waits at most so long for a write of another process, here and in
@@ -219,12 +252,13 @@ impl Gallery {
     /// # Errors
     /// As [`Gallery::open`].
     pub fn open_with_timeout(
-        path: &Path,
+        location: impl Into<Location>,
         fingerprint: &Fingerprint,
         access: Access,
         wait: Duration,
     ) -> Result<Self, GalleryError> {
-        Self::open_tuned(path, fingerprint, access, Tuning { busy: wait, ..TUNING })
+        let tuning = Tuning { busy: wait, ..TUNING };
+        Self::open_tuned(&location.into(), fingerprint, access, tuning)
     }
 
     /// As [`Gallery::open`], but of a person with more than `max_samples` samples only the so many
@@ -233,37 +267,76 @@ impl Gallery {
     /// # Errors
     /// As [`Gallery::open`].
     pub fn open_limited(
-        path: &Path,
+        location: impl Into<Location>,
         fingerprint: &Fingerprint,
         access: Access,
         max_samples: usize,
     ) -> Result<Self, GalleryError> {
+        let options = OpenOptions { max_samples, ..OpenOptions::default() };
+        Self::open_with(location, fingerprint, access, options)
+    }
+
+    /// As [`Gallery::open`], with `options`.
+    ///
+    /// # Errors
+    /// As [`Gallery::open`].
+    pub fn open_with(
+        location: impl Into<Location>,
+        fingerprint: &Fingerprint,
+        access: Access,
+        options: OpenOptions,
+    ) -> Result<Self, GalleryError> {
+        let OpenOptions { wait, max_samples, local_max } = options;
         let limits = Limits { max_samples, ..TUNING.limits };
-        Self::open_tuned(path, fingerprint, access, Tuning { limits, ..TUNING })
+        let tuning = Tuning { busy: wait, limits, local_max };
+        Self::open_tuned(&location.into(), fingerprint, access, tuning)
     }
 
     fn open_tuned(
-        path: &Path,
+        location: &Location,
         fingerprint: &Fingerprint,
         access: Access,
         tuning: Tuning,
     ) -> Result<Self, GalleryError> {
-        let mut store = Store::open(path, access, Some(fingerprint), tuning.busy)?;
+        let mut store = Backend::open(location, access, Some(fingerprint), tuning.busy)?;
         let written = store.fingerprint()?;
         if !written.same_space(fingerprint) {
             return Err(GalleryError::other_embedder(store.path(), &written, fingerprint));
         }
         store.keep_to(&written);
-        let snapshot = Arc::new(store.load(written.dim(), tuning.limits, None)?);
+        let location = match location {
+            Location::File(_) => Location::File(store.path().into()),
+            server => server.clone(),
+        };
+        let empty = Snapshot::empty(written.dim(), tuning.limits);
+        let loaded = match &store {
+            Backend::File(_) => true,
+            Backend::Server(_) => store.counts()?.1 <= tuning.local_max as u64,
+        };
+        let snapshot =
+            if loaded { store.newer(empty)? } else { empty.not_loaded(store.generation()?) };
+        let shared = match &store {
+            Backend::File(_) => None,
+            Backend::Server(server) => {
+                let (most, generation) = (tuning.local_max, snapshot.generation());
+                Some(Shared::new(server.dial(), most, loaded, generation))
+            }
+        };
         let gallery = Self(Arc::new(Inner {
-            path: store.path().into(),
+            location,
             fingerprint: written,
             store: Mutex::new(store),
-            snapshot: RwLock::new(snapshot.clone()),
+            current: Current::new(snapshot),
             checked: Mutex::new(Instant::now()),
-            builder: Mutex::new(None),
+            shared,
         }));
-        gallery.0.build_graph_of(&snapshot);
+        if let Some(shared) = &gallery.0.shared {
+            shared.follow(Arc::downgrade(&gallery.0)).map_err(|e| GalleryError::Failed {
+                op: "open",
+                path: gallery.0.location.shown(),
+                source: e.into(),
+            })?;
+        }
         Ok(gallery)
     }
 
@@ -271,25 +344,64 @@ impl Gallery {
     ///
     /// # Errors
     /// As [`Gallery::open`], without [`GalleryError::OtherEmbedder`].
-    pub fn inspect(path: &Path) -> Result<GalleryInfo, GalleryError> {
-        let store = Store::open(path, Access::Read, None, BUSY_TIMEOUT)?;
+    pub fn inspect(location: impl Into<Location>) -> Result<GalleryInfo, GalleryError> {
+        let location = location.into();
+        let store = Backend::open(&location, Access::Read, None, BUSY_TIMEOUT)?;
         store.check()?;
         let fingerprint = store.fingerprint()?;
         let (persons, samples) = store.counts()?;
         Ok(GalleryInfo {
-            schema_version: store::SCHEMA_VERSION,
+            schema_version: store.schema_version(),
             dim: fingerprint.dim(),
             model: fingerprint.model,
             alignment: fingerprint.alignment,
             persons,
             samples,
-            private: file::is_private(store.path()),
+            private: location.is_server() || file::is_private(store.path()),
         })
     }
 
-    /// Absolute path of the file.
-    pub fn path(&self) -> &Path {
-        &self.0.path
+    /// The file, by its absolute path, or the address.
+    pub fn location(&self) -> &Location {
+        &self.0.location
+    }
+
+    /// Does the snapshot have everybody? False for a gallery on a server that has, or had while it
+    /// was open, more samples than [`OpenOptions::local_max`]: its snapshot is empty and refuses to
+    /// be searched ([`SearchError::NotLoaded`]); [`Gallery::identify`] searches.
+    pub fn is_loaded(&self) -> bool {
+        self.0.shared.as_ref().is_none_or(Shared::is_loaded)
+    }
+
+    /// Decides who a face is, as [`Snapshot::decide`] does on the snapshot. Where the gallery is
+    /// not loaded, its server is asked, which compares all samples of a person; the answer is
+    /// waited for until `deadline` is over. Whoever must not wait calls it from another thread.
+    ///
+    /// # Errors
+    /// As [`Snapshot::decide`]; [`SearchError::Deadline`] and [`SearchError::Server`], neither of
+    /// which says anything about the face.
+    pub fn identify(
+        &self,
+        embedding: &Embedding,
+        rules: &SearchRules,
+        deadline: Duration,
+    ) -> Result<Identification, SearchError> {
+        let Some(shared) = self.0.shared.as_ref().filter(|s| !s.is_loaded()) else {
+            return self.snapshot().decide(embedding, rules);
+        };
+        rules.check()?;
+        let expected = self.0.fingerprint.dim();
+        if embedding.dim() != expected {
+            return Err(SearchError::Dimension { expected, got: embedding.dim() });
+        }
+        // Two at least: the margin needs the second.
+        let nearest = shared.nearest(embedding, rules.top_k.max(2), rules.vote, deadline)?;
+        let (status, margin) =
+            rules.verdict(nearest.iter().map(|(found, own)| (found.similarity, *own)));
+        let mut top: Vec<Match> = nearest.into_iter().map(|(found, _)| found).collect();
+        let best = top.first().cloned();
+        top.truncate(rules.top_k);
+        Ok(Identification { status, best, margin, top })
     }
 
     /// The embedding space, as the file has it.
@@ -299,16 +411,24 @@ impl Gallery {
 
     /// The contents to search in, as of the last enrolment or [`Gallery::refresh`] here.
     pub fn snapshot(&self) -> Arc<Snapshot> {
-        self.0.snapshot.read().clone()
+        self.0.current.get()
     }
 
     /// Takes over what other processes wrote; true if there was something. Looks at the file at
     /// most once per `reload_interval`, and not while another thread of this process reads or
     /// writes it. On an error the last snapshot stays.
     ///
+    /// Of a shared gallery a thread takes over what is written, as soon as the server tells or
+    /// once per `reload_interval`; this call waits for nothing, says whether there was something,
+    /// and gives an error once, until it is another one or all is well again.
+    ///
     /// # Errors
-    /// [`GalleryError::Corrupt`], [`GalleryError::Busy`] or [`GalleryError::Failed`].
+    /// [`GalleryError::Corrupt`], [`GalleryError::Busy`], [`GalleryError::OtherEmbedder`],
+    /// [`GalleryError::Unreachable`], [`GalleryError::Refused`] or [`GalleryError::Failed`].
     pub fn refresh(&self, reload_interval: Duration) -> Result<bool, GalleryError> {
+        if let Some(shared) = &self.0.shared {
+            return shared.look(reload_interval, self.snapshot().generation());
+        }
         if self.0.checked.lock().elapsed() < reload_interval {
             return Ok(false);
         }
@@ -328,16 +448,8 @@ impl Gallery {
     /// cannot be enrolled, [`GalleryError::ReadOnly`], [`GalleryError::Busy`],
     /// [`GalleryError::Corrupt`] or [`GalleryError::Failed`].
     pub fn enroll(&self, name: &str, samples: &[NewSample]) -> Result<Enrolled, GalleryError> {
-        let name = name::checked(name)?;
-        if samples.is_empty() {
-            return Err(GalleryError::NoSamples { name: name.into() });
-        }
-        let expected = self.0.fingerprint.dim();
-        if let Some(got) = samples.iter().map(|s| s.embedding.dim()).find(|d| *d != expected) {
-            return Err(GalleryError::Dimension { name: name.into(), expected, got });
-        }
         let mut store = self.0.store.lock();
-        let enrolled = store.enroll(name, &uuid::Uuid::new_v4().to_string(), samples)?;
+        let enrolled = writer::enroll(&mut store, self.0.fingerprint.dim(), name, samples)?;
         self.0.reload_after_write(&store);
         Ok(enrolled)
     }
@@ -387,64 +499,68 @@ impl Gallery {
 }
 
 impl Inner {
-    /// Publishes the contents of the file if they are newer. Whoever holds `store` is alone here,
+    /// Publishes the contents if they are newer. Whoever holds `store` is alone here with a file,
     /// so snapshots are published in the order of their generations.
-    fn reload(&self, store: &Store) -> Result<bool, GalleryError> {
-        let current = self.snapshot.read().clone();
+    fn reload(&self, store: &Backend) -> Result<bool, GalleryError> {
+        if let Backend::Server(server) = store {
+            return self.take_over(server);
+        }
+        let current = self.current.get();
         if store.generation()? == current.generation() {
             return Ok(false);
         }
-        let dim = self.fingerprint.dim();
-        let next = Arc::new(store.load(dim, current.limits(), Some(&current))?);
-        *self.snapshot.write() = next.clone();
-        self.build_graph_of(&next);
+        self.current.publish(store.newer(Snapshot::clone(&current))?);
+        Ok(true)
+    }
+
+    /// Publishes what is newer on a server; true if something is. Also called by the thread that
+    /// follows it, with a connection of its own.
+    fn take_over(&self, store: &postgres::Store) -> Result<bool, GalleryError> {
+        let Some(shared) = &self.shared else { return Ok(false) };
+        // In the order of their generations, and each on top of the last.
+        let _alone = shared.publishing.lock();
+        let current = self.current.get();
+        let generation = store.generation()?;
+        if generation <= current.generation() {
+            return Ok(false);
+        }
+        let mut next = Snapshot::clone(&current);
+        if shared.is_loaded() {
+            let (dim, since) = (next.dim(), Some(next.generation()));
+            store.changes(dim, since, &mut |changes| next.take(changes))?;
+            shared.loaded.store(next.samples() <= shared.local_max, Ordering::Release);
+        }
+        if !shared.is_loaded() {
+            let empty = Snapshot::empty(self.fingerprint.dim(), current.limits());
+            next = empty.not_loaded(generation);
+        }
+        self.current.publish(next);
         Ok(true)
     }
 
     /// What was written stays written if reading fails: the caller must not be told otherwise, and
     /// the next refresh, which still finds another generation, gives the error.
-    fn reload_after_write(&self, store: &Store) {
+    fn reload_after_write(&self, store: &Backend) {
         let _ = self.reload(store);
-    }
-
-    /// Starts the thread that builds the snapshot's graph, if it has one that nobody builds.
-    fn build_graph_of(&self, snapshot: &Arc<Snapshot>) {
-        let wanted = snapshot.graph().filter(|g| !g.is_built());
-        let mut builder = self.builder.lock();
-        if let (Some(wanted), Some(running)) = (wanted, builder.as_ref())
-            && Arc::ptr_eq(wanted, &running.graph)
-        {
-            return;
-        }
-        let outdated = builder.take();
-        if let Some(graph) = wanted.cloned() {
-            let snapshot = snapshot.clone();
-            let thread = std::thread::Builder::new().name("face-index".into()).spawn(move || {
-                // Without a graph searches are slower and as right.
-                let _ = snapshot.build_graph();
-            });
-            // No thread to be had is no reason to fail either; the next snapshot tries again.
-            *builder = thread.ok().map(|thread| Builder { graph, thread });
-        }
-        drop(builder);
-        if let Some(outdated) = outdated {
-            outdated.stop();
+        if let Some(shared) = &self.shared {
+            shared.tell(self.current.get().generation());
         }
     }
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        if let Some(builder) = self.builder.lock().take() {
-            builder.stop();
+        if let Some(shared) = &self.shared {
+            shared.close();
         }
+        self.current.close();
     }
 }
 
 impl std::fmt::Debug for Gallery {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Gallery")
-            .field("path", &self.0.path)
+            .field("location", &self.0.location)
             .field("snapshot", &self.snapshot())
             .finish_non_exhaustive()
     }

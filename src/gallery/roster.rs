@@ -1,11 +1,11 @@
 //! Looking after the people of a gallery without a model: listing, renaming, merging, removing,
 //! forgetting.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::store::Store;
-use super::{Access, BUSY_TIMEOUT, GalleryError, Person, name};
+use super::backend::Backend;
+use super::{Access, BUSY_TIMEOUT, GalleryError, Location, Person, name};
 
 /// What [`Roster::merge`] did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +23,9 @@ pub struct Forgotten {
     pub samples: usize,
     /// People who stay and in whose name or attributes the name is, as "Ann" in "Annabel".
     pub elsewhere: usize,
+    /// The gallery is on a server: what that keeps of deleted rows, in its files, its log, replicas
+    /// and backups, was not searched.
+    pub on_server: bool,
 }
 
 /// A sample as stored, without its numbers and pictures.
@@ -79,15 +82,18 @@ pub struct AuditEntry {
 /// assert_eq!(&*gallery.snapshot().people()[0].name, "Ada Lovelace");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub struct Roster(Store);
+pub struct Roster {
+    store: Backend,
+    location: Location,
+}
 
 impl Roster {
     /// Opens an existing gallery; [`Access::Create`] is as [`Access::Write`].
     ///
     /// # Errors
     /// As [`Gallery::open`](super::Gallery::open), without [`GalleryError::OtherEmbedder`].
-    pub fn open(path: &Path, access: Access) -> Result<Self, GalleryError> {
-        Self::open_with_timeout(path, access, BUSY_TIMEOUT)
+    pub fn open(location: impl Into<Location>, access: Access) -> Result<Self, GalleryError> {
+        Self::open_with_timeout(location, access, BUSY_TIMEOUT)
     }
 
     /// As [`Roster::open`]; a write waits so long for writes of other processes.
@@ -95,18 +101,24 @@ impl Roster {
     /// # Errors
     /// As [`Roster::open`].
     pub fn open_with_timeout(
-        path: &Path,
+        location: impl Into<Location>,
         access: Access,
         timeout: Duration,
     ) -> Result<Self, GalleryError> {
         // Without an embedder no gallery can be made.
         let access = if access == Access::Create { Access::Write } else { access };
-        Store::open(path, access, None, timeout).map(Self)
+        let location = location.into();
+        let store = Backend::open(&location, access, None, timeout)?;
+        let location = match location {
+            Location::File(_) => Location::File(store.path().into()),
+            server => server,
+        };
+        Ok(Self { store, location })
     }
 
-    /// Absolute path of the file.
-    pub fn path(&self) -> &Path {
-        self.0.path()
+    /// The file, by its absolute path, or the address.
+    pub fn location(&self) -> &Location {
+        &self.location
     }
 
     /// Everybody, in the order of their enrolment.
@@ -114,7 +126,7 @@ impl Roster {
     /// # Errors
     /// [`GalleryError::Corrupt`], [`GalleryError::Busy`] or [`GalleryError::Failed`].
     pub fn persons(&self) -> Result<Vec<Person>, GalleryError> {
-        self.0.persons()
+        self.store.persons()
     }
 
     /// The person with this id, else the one of this name.
@@ -122,8 +134,10 @@ impl Roster {
     /// # Errors
     /// [`GalleryError::NoSuchPerson`], or as [`Roster::persons`].
     pub fn find(&self, who: &str) -> Result<Person, GalleryError> {
-        let path = || self.path().to_path_buf();
-        self.0.find(who)?.ok_or_else(|| GalleryError::NoSuchPerson { path: path(), id: who.into() })
+        let path = || self.store.path().to_path_buf();
+        self.store
+            .find(who)?
+            .ok_or_else(|| GalleryError::NoSuchPerson { path: path(), id: who.into() })
     }
 
     /// The samples of a person, oldest first, negative ones among them.
@@ -131,7 +145,7 @@ impl Roster {
     /// # Errors
     /// As [`Roster::persons`].
     pub fn samples(&self, person_id: &str) -> Result<Vec<StoredSample>, GalleryError> {
-        self.0.samples_of(person_id)
+        self.store.samples_of(person_id)
     }
 
     /// The last `most` things done, oldest first, to everybody or to one person.
@@ -143,7 +157,7 @@ impl Roster {
         person_id: Option<&str>,
         most: u32,
     ) -> Result<Vec<AuditEntry>, GalleryError> {
-        self.0.audit_log(person_id, most)
+        self.store.audit_log(person_id, most)
     }
 
     /// Gives a person another name. White space around it is dropped.
@@ -153,7 +167,7 @@ impl Roster {
     /// [`GalleryError::ReadOnly`], [`GalleryError::Busy`], [`GalleryError::Corrupt`] or
     /// [`GalleryError::Failed`].
     pub fn rename(&mut self, person_id: &str, name: &str) -> Result<(), GalleryError> {
-        self.0.rename(person_id, name::checked(name)?)
+        self.store.rename(person_id, name::checked(name)?)
     }
 
     /// Moves all samples of `from` to `into` and removes `from`. Name, threshold and expiry are
@@ -163,7 +177,7 @@ impl Roster {
     /// # Errors
     /// [`GalleryError::SamePerson`], or as [`Roster::remove`].
     pub fn merge(&mut self, from: &str, into: &str) -> Result<Merged, GalleryError> {
-        self.0.merge(from, into)
+        self.store.merge(from, into)
     }
 
     /// Removes a person with their samples; returns the number of samples. See
@@ -173,7 +187,7 @@ impl Roster {
     /// [`GalleryError::NoSuchPerson`], [`GalleryError::ReadOnly`], [`GalleryError::Busy`],
     /// [`GalleryError::Corrupt`] or [`GalleryError::Failed`].
     pub fn remove(&mut self, person_id: &str) -> Result<usize, GalleryError> {
-        self.0.remove_person(person_id)
+        self.store.remove_person(person_id)
     }
 
     /// Removes one sample; returns the id of its person, who stays, be it without samples.
@@ -181,7 +195,7 @@ impl Roster {
     /// # Errors
     /// [`GalleryError::NoSuchSample`], or as [`Roster::remove`].
     pub fn remove_sample(&mut self, sample: i64) -> Result<String, GalleryError> {
-        self.0.remove_sample(sample)
+        self.store.remove_sample(sample)
     }
 
     /// Makes a sample a negative one of its person: it is not them. Returns the person's id.
@@ -189,7 +203,7 @@ impl Roster {
     /// # Errors
     /// As [`Roster::remove_sample`].
     pub fn reject_sample(&mut self, sample: i64) -> Result<String, GalleryError> {
-        self.0.reject_sample(sample)
+        self.store.reject_sample(sample)
     }
 
     /// Gives a person a threshold of their own (a cosine similarity, -1..=1), or takes it away.
@@ -204,7 +218,7 @@ impl Roster {
         if let Some(threshold) = threshold.filter(|t| !(-1.0..=1.0).contains(t)) {
             return Err(GalleryError::Threshold { threshold });
         }
-        self.0.set_threshold(person_id, threshold)
+        self.store.set_threshold(person_id, threshold)
     }
 
     /// From `expires` on (milliseconds count) the person is not matched any more; `None`: for ever.
@@ -217,7 +231,7 @@ impl Roster {
         person_id: &str,
         expires: Option<SystemTime>,
     ) -> Result<(), GalleryError> {
-        self.0.set_expiry(person_id, expires.map(millis))
+        self.store.set_expiry(person_id, expires.map(millis))
     }
 
     /// Replaces what else is known of a person.
@@ -232,7 +246,7 @@ impl Roster {
         if !attributes.is_object() {
             return Err(GalleryError::Attributes);
         }
-        self.0.set_attributes(person_id, &attributes.to_string())
+        self.store.set_attributes(person_id, &attributes.to_string())
     }
 
     /// Who has expired.
@@ -240,7 +254,7 @@ impl Roster {
     /// # Errors
     /// As [`Roster::persons`].
     pub fn expired(&self) -> Result<Vec<Person>, GalleryError> {
-        self.0.expired(millis(SystemTime::now()))
+        self.store.expired(millis(SystemTime::now()))
     }
 
     /// Removes everybody who has expired, each as by [`Roster::remove`]; returns who they were.
@@ -250,7 +264,7 @@ impl Roster {
     pub fn remove_expired(&mut self) -> Result<Vec<Person>, GalleryError> {
         let expired = self.expired()?;
         for person in &expired {
-            match self.0.remove_person(&person.id) {
+            match self.store.remove_person(&person.id) {
                 // Another process was faster.
                 Ok(_) | Err(GalleryError::NoSuchPerson { .. }) => {}
                 Err(error) => return Err(error),
@@ -264,7 +278,7 @@ impl Roster {
     /// # Errors
     /// As [`Roster::remove`], without [`GalleryError::NoSuchPerson`].
     pub fn clear(&mut self) -> Result<usize, GalleryError> {
-        self.0.clear()
+        self.store.clear()
     }
 
     /// Forgets a person, by id or name: deletes them, writes the gallery's files anew, and searches
@@ -273,6 +287,9 @@ impl Roster {
     /// made again, for it is remembered what to search for; `None` does so for everybody.
     ///
     /// Waits up to `wait` for other processes that read at the moment.
+    ///
+    /// In a shared gallery the person's rows are deleted, and [`Forgotten::on_server`] says that
+    /// nothing was searched; files cannot be either ([`GalleryError::OnServer`]).
     ///
     /// # Errors
     /// [`GalleryError::Remnants`] with the files, [`GalleryError::Busy`] if the files could not be
@@ -283,7 +300,7 @@ impl Roster {
         also: &[PathBuf],
         wait: Duration,
     ) -> Result<Forgotten, GalleryError> {
-        self.0.forget(who, also, wait)
+        self.store.forget(who, also, wait)
     }
 
     /// People whose forgetting is not finished: call [`Roster::forget`] again.
@@ -291,13 +308,13 @@ impl Roster {
     /// # Errors
     /// As [`Roster::persons`].
     pub fn unfinished(&self) -> Result<usize, GalleryError> {
-        self.0.unfinished_count()
+        self.store.unfinished_count()
     }
 }
 
 impl std::fmt::Debug for Roster {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Roster").field("path", &self.path()).finish_non_exhaustive()
+        f.debug_struct("Roster").field("location", &self.location).finish_non_exhaustive()
     }
 }
 

@@ -1,6 +1,7 @@
 //! The gallery on disk. SQLite in WAL mode is the source of truth; every write is one transaction
 //! that raises `generation`. Here and in the modules below alone is `rusqlite` named, but for tests.
 
+mod changes;
 mod copy;
 mod forget;
 mod needles;
@@ -8,7 +9,6 @@ mod people;
 mod rows;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
@@ -17,7 +17,6 @@ use sha2::{Digest, Sha256};
 
 pub(super) use rows::{PersonRow, Pictures, SampleKey, SampleRow, Writing};
 
-use super::search::{self, Known, Limits, Rows, Snapshot};
 use super::{Access, Enrolled, GalleryError, NewSample, Person, file};
 use crate::embed::{Embedding, Fingerprint};
 
@@ -25,12 +24,16 @@ use crate::embed::{Embedding, Fingerprint};
 const APPLICATION_ID: i64 = 0x4661_6365;
 
 /// One step per schema version: the first makes version 1 of an empty file.
-const STEPS: [&str; 2] = [include_str!("schema.sql"), include_str!("schema_2.sql")];
+const STEPS: [&str; 3] =
+    [include_str!("schema.sql"), include_str!("schema_2.sql"), include_str!("schema_3.sql")];
 
 /// The newest schema this program knows, and the one it writes.
 pub(super) const SCHEMA_VERSION: u32 = STEPS.len() as u32;
 
 const NOW: &str = "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')";
+
+/// The generation of the write that is under way, which it raises at its end.
+const NEXT: &str = "(SELECT generation + 1 FROM meta WHERE id = 1)";
 
 /// How long to wait before a change to WAL mode, which does not wait by itself, is tried again.
 const WAL_RETRY: Duration = Duration::from_millis(5);
@@ -262,98 +265,6 @@ impl Store {
         u64::try_from(generation).map_err(|_| self.damaged("negative generation"))
     }
 
-    /// All people and samples, read at one moment. What `previous` has already is not read again
-    /// if since then people and samples were only added.
-    pub(super) fn load(
-        &self,
-        dim: usize,
-        limits: Limits,
-        previous: Option<&Snapshot>,
-    ) -> Result<Snapshot, GalleryError> {
-        // A read transaction, which ends with the guard: all reads see one moment.
-        let _moment = self.conn.unchecked_transaction().map_err(|e| self.error("read", e))?;
-        if let Some(space) = &self.space {
-            check_space(&self.conn, &self.path, space)?;
-        }
-        let generation = self.generation()?;
-        let people = self.load_people()?;
-        let sql = "SELECT rewritten FROM meta WHERE id = 1";
-        let read = self.conn.query_row(sql, [], |r| r.get(0));
-        let rewritten: i64 = read.map_err(|e| self.error("read", e))?;
-        let same_start = |p: &&Snapshot| {
-            u64::try_from(rewritten).is_ok_and(|r| r <= p.generation)
-                && people.len() >= p.people().len()
-                && people.iter().zip(p.people()).all(|(new, old)| new.seq == old.seq)
-        };
-        match previous.filter(same_start) {
-            Some(previous) => {
-                let rows = self.load_rows(dim, previous.last_sample, &people)?;
-                Ok(previous.extended(generation, people, rows))
-            }
-            None => {
-                let rows = self.load_rows(dim, 0, &people)?;
-                Ok(Snapshot::new(generation, dim, people, rows, limits))
-            }
-        }
-    }
-
-    fn load_people(&self) -> Result<Vec<Known>, GalleryError> {
-        let read = || {
-            let sql = "SELECT seq, id, name, threshold, expires FROM persons ORDER BY seq";
-            let mut statement = self.conn.prepare(sql)?;
-            let people = statement.query_map([], |r| {
-                Ok(Known {
-                    seq: r.get(0)?,
-                    id: Arc::from(r.get_ref(1)?.as_str()?),
-                    name: Arc::from(r.get_ref(2)?.as_str()?),
-                    threshold: r.get(3)?,
-                    expires: r.get::<_, Option<i64>>(4)?.map(search::moment),
-                })
-            })?;
-            people.collect::<rusqlite::Result<Vec<_>>>()
-        };
-        let people = read().map_err(|e| self.error("read", e))?;
-        if u32::try_from(people.len()).is_err() {
-            return Err(self.damaged("more than 4294967295 people"));
-        }
-        Ok(people)
-    }
-
-    fn load_rows(&self, dim: usize, after: i64, people: &[Known]) -> Result<Rows, GalleryError> {
-        let error = |e| self.error("read", e);
-        let sql = "SELECT id, person, embedding, sha256, negative FROM samples WHERE id > ?1 \
-                   ORDER BY id";
-        let mut statement = self.conn.prepare(sql).map_err(error)?;
-        let mut found = statement.query([after]).map_err(error)?;
-        let mut rows = Rows { last_sample: after, ..Rows::default() };
-        while let Some(row) = found.next().map_err(error)? {
-            let id: i64 = row.get(0).map_err(error)?;
-            let seq: i64 = row.get(1).map_err(error)?;
-            let bytes = row.get_ref(2).and_then(|v| Ok(v.as_blob()?)).map_err(error)?;
-            let sha256 = row.get_ref(3).and_then(|v| Ok(v.as_blob()?)).map_err(error)?;
-            // A flipped bit makes another face, which nobody would notice.
-            if Sha256::digest(bytes).as_slice() != sha256 {
-                return Err(self.damaged(format_args!("sample {id}: wrong checksum")));
-            }
-            let embedding = Embedding::from_bytes(bytes)
-                .map_err(|e| self.damaged(format_args!("sample {id}: {e}")))?;
-            if embedding.dim() != dim {
-                return Err(self.damaged(format_args!("sample {id}: wrong dimension")));
-            }
-            let owner = people
-                .binary_search_by_key(&seq, |p| p.seq)
-                .map_err(|_| self.damaged(format_args!("sample {id}: belongs to nobody")))?;
-            rows.last_sample = id;
-            if row.get(4).map_err(error)? {
-                rows.negatives.push(owner as u32, embedding);
-            } else {
-                rows.matrix.extend_from_slice(embedding.as_slice());
-                rows.owners.push(owner as u32);
-            }
-        }
-        Ok(rows)
-    }
-
     /// Stores samples under a checked name. `new_id` is the person's id if the name is new.
     pub(super) fn enroll(
         &mut self,
@@ -364,8 +275,8 @@ impl Store {
         self.write("write", |tx| {
             let created = tx.execute(
                 &format!(
-                    "INSERT INTO persons (id, name, created, updated) VALUES (?1, ?2, {NOW}, {NOW}) \
-                     ON CONFLICT (name) DO NOTHING"
+                    "INSERT INTO persons (id, name, created, updated, generation) \
+                     VALUES (?1, ?2, {NOW}, {NOW}, {NEXT}) ON CONFLICT (name) DO NOTHING"
                 ),
                 [new_id, name],
             )? > 0;
@@ -471,8 +382,8 @@ fn add_sample(
     let sha256 = Sha256::digest(&bytes);
     let added = tx.execute(
         &format!(
-            "INSERT INTO samples (person, embedding, sha256, source, created, negative) \
-             VALUES (?1, ?2, ?3, ?4, {NOW}, ?5) ON CONFLICT (person, sha256) DO NOTHING"
+            "INSERT INTO samples (person, embedding, sha256, source, created, negative, generation) \
+             VALUES (?1, ?2, ?3, ?4, {NOW}, ?5, {NEXT}) ON CONFLICT (person, sha256) DO NOTHING"
         ),
         params![person, bytes, sha256.as_slice(), sample.source, negative],
     )? > 0;

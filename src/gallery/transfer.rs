@@ -9,10 +9,11 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
+use super::backend::{Backend, Writing};
 use super::bundle::{self, Header, Line, Reader};
 use super::staging::Staging;
-use super::store::{PersonRow, SampleRow, Store, Writing};
-use super::{Access, BUSY_TIMEOUT, GalleryError, TransferError, migrate};
+use super::store::{PersonRow, SampleRow};
+use super::{Access, BUSY_TIMEOUT, GalleryError, Location, TransferError, migrate};
 use crate::embed::{Embedder, Embedding, Fingerprint};
 
 /// Samples of another embedder that are embedded at a time.
@@ -61,14 +62,16 @@ pub struct Imported {
 /// [`TransferError::Exists`] without `replace`, [`TransferError::Busy`], [`TransferError::Io`], or
 /// [`TransferError::Gallery`]; [`GalleryError::NoSuchPerson`] if one of `only` is not there.
 pub fn export(
-    gallery: &Path,
+    gallery: impl Into<Location>,
     file: &Path,
     only: &[String],
     replace: bool,
 ) -> Result<Exported, TransferError> {
-    let mut store = Store::open(gallery, Access::Read, None, BUSY_TIMEOUT)?;
+    let mut store = Backend::open(&gallery.into(), Access::Read, None, BUSY_TIMEOUT)?;
     let file = super::backup::absolute(file)?;
-    super::backup::refuse_to_overwrite_itself(store.path(), &file)?;
+    if let Backend::File(store) = &store {
+        super::backup::refuse_to_overwrite_itself(store.path(), &file)?;
+    }
     if !replace && file.symlink_metadata().is_ok() {
         return Err(TransferError::Exists { path: file });
     }
@@ -95,7 +98,7 @@ pub fn export(
 }
 
 /// Numbers of the people to export.
-fn chosen(store: &Store, only: &[String]) -> Result<Vec<i64>, TransferError> {
+pub(super) fn chosen(store: &Backend, only: &[String]) -> Result<Vec<i64>, TransferError> {
     let people = store.everybody()?;
     let is =
         |wanted: &String, (_, id, name): &(i64, String, String)| wanted == id || wanted == name;
@@ -126,15 +129,24 @@ pub fn space_of(file: &Path) -> Result<Fingerprint, TransferError> {
 /// [`TransferError::Busy`], [`TransferError::Io`] or [`TransferError::Gallery`].
 pub fn import(
     file: &Path,
-    gallery: &Path,
+    gallery: impl Into<Location>,
     clash: Clash,
     embedder: Option<&mut Embedder>,
     progress: &mut dyn FnMut(u64),
 ) -> Result<Imported, TransferError> {
-    let gallery = super::backup::absolute(gallery)?;
+    let location = gallery.into();
     let written = space_of(file)?;
+    let gallery = match &location {
+        Location::File(path) => super::backup::absolute(path)?,
+        Location::Server(_) => {
+            let space = embedder.as_ref().map_or(written, |e| (**e.fingerprint()).clone());
+            let store = Backend::open(&location, Access::Create, Some(&space), BUSY_TIMEOUT)?;
+            let space = store.fingerprint()?;
+            return import_into(store, &space, file, clash, embedder, progress);
+        }
+    };
     if gallery.symlink_metadata().is_ok() {
-        let store = Store::open(&gallery, Access::Write, None, BUSY_TIMEOUT)?;
+        let store = Backend::open(&location, Access::Write, None, BUSY_TIMEOUT)?;
         let space = store.fingerprint()?;
         return import_into(store, &space, file, clash, embedder, progress);
     }
@@ -142,14 +154,15 @@ pub fn import(
         .map_err(|e| TransferError::io("make folder of", &gallery, e))?;
     let staging = Staging::beside(&gallery)?;
     let space = embedder.as_ref().map_or(written, |e| (**e.fingerprint()).clone());
-    let store = Store::open(&staging.path("copy"), Access::Create, Some(&space), BUSY_TIMEOUT)?;
+    let copy = Location::File(staging.path("copy"));
+    let store = Backend::open(&copy, Access::Create, Some(&space), BUSY_TIMEOUT)?;
     let imported = import_into(store, &space, file, clash, embedder, progress)?;
     super::backup::put_new(&gallery, &staging)?;
     Ok(imported)
 }
 
 fn import_into(
-    mut store: Store,
+    mut store: Backend,
     space: &Fingerprint,
     file: &Path,
     clash: Clash,
@@ -175,7 +188,7 @@ fn import_into(
         };
         Some(embed_all(file, embedder, same_alignment, progress)?)
     };
-    store.transact("import", true, |writing| {
+    store.transact("import", |writing| {
         let mut import = Import::new(writing, file, clash, embeddings.as_deref());
         import.same_alignment = same_alignment;
         // It is the same file as before, or the transaction ends with its checksum.
@@ -211,8 +224,8 @@ fn embed_all(
 }
 
 /// An import in its transaction.
-struct Import<'a> {
-    writing: &'a Writing<'a>,
+struct Import<'a, 't> {
+    writing: &'a Writing<'a, 't>,
     file: &'a Path,
     clash: Clash,
     /// Replacements for the embeddings of the file, in its order.
@@ -227,9 +240,9 @@ struct Import<'a> {
     imported: Imported,
 }
 
-impl<'a> Import<'a> {
+impl<'a, 't> Import<'a, 't> {
     fn new(
-        writing: &'a Writing<'a>,
+        writing: &'a Writing<'a, 't>,
         file: &'a Path,
         clash: Clash,
         embeddings: Option<&'a [Embedded]>,

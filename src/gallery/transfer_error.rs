@@ -62,6 +62,20 @@ pub enum TransferError {
         path = path.display(), before = before.display()
     )]
     NoWayBack { path: PathBuf, before: PathBuf, model: String },
+    #[error(
+        "roll gallery '{path}' back: it has not been migrated, or was rolled back since",
+        path = path.display()
+    )]
+    NeverMigrated { path: PathBuf },
+    /// A copy goes between galleries of one embedding space.
+    #[error(
+        "copy to gallery '{path}': written by embedder '{to}', the other gallery by '{from}'; \
+         migrate one of them, or export and import, which embeds the pictures again",
+        path = path.display()
+    )]
+    OtherSpace { path: PathBuf, from: String, to: String },
+    #[error("copy gallery '{path}' to itself", path = path.display())]
+    SameGallery { path: PathBuf },
     /// Nothing was imported: people of the file are in the gallery already.
     #[error(
         "import '{path}': {count} of its people are in the gallery already, the first is {first:?}; \

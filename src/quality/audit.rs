@@ -26,13 +26,14 @@ pub struct Suspect {
 /// # Errors
 /// [`SearchError`] if the gallery cannot be searched.
 pub fn audit(gallery: &Snapshot, gate: &Gate, threshold: f32) -> Result<Vec<Suspect>, SearchError> {
-    let mut samples: Vec<Vec<Embedding>> = vec![Vec::new(); gallery.people().len()];
+    let mut samples: Vec<Vec<Embedding>> = vec![Vec::new(); gallery.people().places()];
     for (owner, row) in gallery.rows() {
         // Rows of a gallery are embeddings already.
         samples[owner].extend(Embedding::new(row).ok());
     }
     let mut suspects = Vec::new();
-    for (person, own) in gallery.people().iter().zip(&samples) {
+    for (place, person) in gallery.people().by_place() {
+        let own = &samples[place];
         for (sample, embedding) in own.iter().enumerate() {
             let others = gallery.search(embedding, 2, VoteRule::Best)?;
             let other = others.into_iter().find(|m| m.person_id != person.id);

@@ -216,9 +216,9 @@ impl Gate {
         embedding: &Embedding,
         threshold: f32,
     ) -> Result<(), PersonCheckError> {
-        let person = gallery.people().iter().position(|p| &*p.name == name.trim());
+        let person = gallery.people().by_place().find(|(_, p)| &*p.name == name.trim());
         let mut own: Vec<f32> = match person {
-            Some(person) => gallery.similarities(embedding, person)?,
+            Some((place, _)) => gallery.similarities(embedding, place)?,
             None => Vec::new(),
         };
         own.extend(pending.iter().filter_map(|p| p.cosine(embedding)));
@@ -226,7 +226,7 @@ impl Gate {
         if let Some(similarity) = nearest.filter(|s| *s >= self.near_duplicate) {
             return Err(Unfit::NearDuplicate { similarity, max: self.near_duplicate }.into());
         }
-        let own_id = person.map(|p| &gallery.people()[p].id);
+        let own_id = person.map(|(_, p)| &p.id);
         let others = gallery.search(embedding, 2, VoteRule::Best)?;
         let other = others.into_iter().find(|m| Some(&m.person_id) != own_id);
         let limit = self.conflict.unwrap_or(threshold);

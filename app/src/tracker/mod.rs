@@ -63,8 +63,8 @@ mod tracking;
 mod watchdog;
 
 use std::fmt;
-use std::path::PathBuf;
 
+use face_core::gallery::Location;
 pub use error::TrackerError;
 pub use event::{Event, FaceMessage, TrackedFrame};
 pub use frame::{Frame, FrameFault};
@@ -85,7 +85,7 @@ const AHEAD: usize = 4;
 /// [`TrackerPipeline::start`].
 pub struct TrackerPipeline {
     recognition: Recognition,
-    gallery: Option<PathBuf>,
+    gallery: Option<Location>,
     embeddings: bool,
     properties: Vec<Property>,
     taps: Vec<Tap>,
@@ -136,8 +136,8 @@ impl TrackerPipeline {
 
     /// The people to recognise; without it faces are only found and followed.
     #[must_use]
-    pub fn gallery(mut self, path: impl Into<PathBuf>) -> Self {
-        self.gallery = Some(path.into());
+    pub fn gallery(mut self, location: impl Into<Location>) -> Self {
+        self.gallery = Some(location.into());
         self
     }
 
@@ -200,7 +200,7 @@ impl TrackerPipeline {
     fn faces(&self) -> Result<FaceElements, AnalyzeError> {
         FaceElements::build(&FaceOptions {
             recognition: self.recognition.clone(),
-            gallery: self.gallery.as_deref(),
+            gallery: self.gallery.as_ref(),
             embeddings: self.embeddings,
             properties: &self.properties,
         })

@@ -1,9 +1,8 @@
 //! `facectl gallery audit`: samples that had better be looked at.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 
-use face_core::gallery::{Access, Gallery, Roster, StoredSample};
+use face_core::gallery::{Access, Gallery, Location, Roster, StoredSample};
 use face_core::quality::audit::{Suspect, audit};
 use serde::Serialize;
 
@@ -24,9 +23,9 @@ detail, similarity, other (the nearer person, or the id of the earlier sample; o
 
 Exit status: 0 if no sample is suspect, 1 if one is, 2 if the command could not be carried out.")]
 pub(crate) struct Arguments {
-    /// Gallery file
+    /// Gallery file, or postgresql://ROLE@HOST/DATABASE of a shared gallery
     #[arg(long, short, value_name = "FILE")]
-    gallery: PathBuf,
+    gallery: Location,
     /// Print one JSON object per suspect sample
     #[arg(long)]
     json: bool,

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use face_core::gallery::Gallery;
 use face_core::gallery::backup::{self, Manifest};
+use face_core::gallery::{Gallery, Location};
 
 use super::Consent;
 use crate::output::{self, Exit, counted, printable};
@@ -16,7 +16,7 @@ use crate::output::{self, Exit, counted, printable};
 pub(super) struct BackupArguments {
     /// Gallery file
     #[arg(short, long, value_name = "FILE")]
-    gallery: PathBuf,
+    gallery: Location,
     /// The backup
     #[arg(value_name = "BACKUP")]
     file: PathBuf,
@@ -38,7 +38,7 @@ pub(super) struct RestoreArguments {
     file: PathBuf,
     /// Gallery file
     #[arg(short, long, value_name = "FILE")]
-    gallery: PathBuf,
+    gallery: Location,
     #[command(flatten)]
     consent: Consent,
     /// Print the backup's manifest as a JSON object
@@ -61,15 +61,14 @@ pub(super) fn run_restore(arguments: &RestoreArguments) -> anyhow::Result<Exit> 
     let RestoreArguments { file, gallery, consent, json } = arguments;
     // Before anybody is asked.
     let manifest = backup::verify(file)?;
-    let replace = exists(gallery);
+    let replace = gallery.file().is_some_and(exists);
     if replace {
         let there = match Gallery::inspect(gallery) {
             Ok(info) => people_and_samples(info.persons, info.samples),
             Err(error) => format!("something else ({error})"),
         };
         let question = format!(
-            "replace {there} in '{}' by {} of {}",
-            gallery.display(),
+            "replace {there} in '{gallery}' by {} of {}",
             contents(&manifest),
             manifest.created
         );
@@ -78,7 +77,7 @@ pub(super) fn run_restore(arguments: &RestoreArguments) -> anyhow::Result<Exit> 
         }
     }
     let manifest = backup::restore(file, gallery, replace)?;
-    let text = format!("{} restored to '{}'", contents(&manifest), gallery.display());
+    let text = format!("{} restored to '{gallery}'", contents(&manifest));
     tell(&manifest, &text, *json)
 }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use face_core::embed::Embedding;
-use face_core::gallery::{Access, Gallery};
+use face_core::gallery::{Access, Gallery, Location};
 use face_core::quality::calibration::{Calibration, Proposal, Rates, Share};
 use face_core::recognizer::{PredictError, PredictOptions, Recognizer};
 use serde::Serialize;
@@ -35,9 +35,9 @@ false_accepts, false_rejects and strangers_named, each with count, of, rate and 
 Exit status: 0 if a threshold is proposed, 1 if there is nothing to compare, 2 if the command could \
 not be carried out.")]
 pub(crate) struct Arguments {
-    /// Gallery file
+    /// Gallery file, or postgresql://ROLE@HOST/DATABASE of a shared gallery
     #[arg(long, short, value_name = "FILE")]
-    gallery: PathBuf,
+    gallery: Location,
     /// Folder of pictures of people who are not in the gallery, or of such folders
     #[arg(long, value_name = "DIR")]
     strangers: Option<PathBuf>,

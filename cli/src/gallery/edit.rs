@@ -217,7 +217,7 @@ pub(super) fn expire(arguments: &ExpireArguments) -> anyhow::Result<Exit> {
 pub(super) fn clear(arguments: &ClearArguments) -> anyhow::Result<Exit> {
     let mut roster = arguments.common.roster(Access::Write)?;
     let people = counted(roster.persons()?.len() as u64, "person", "people");
-    let question = format!("remove all {people} of '{}'", roster.path().display());
+    let question = format!("remove all {people} of '{}'", roster.location());
     if !arguments.consent.given(&question)? {
         return Ok(Exit::Negative);
     }

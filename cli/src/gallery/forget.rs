@@ -16,10 +16,11 @@ use crate::output::{self, Exit, counted};
 /// else it names the files, and can be run again, without a person for everybody unfinished.
 ///
 /// Backups, exports and other copies are not searched, nor what a disk keeps of overwritten files.
+/// From a shared gallery the person is deleted; what its server keeps is its operator's to remove.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 With --json, one object: forgotten, samples, elsewhere (people who stay and have the name in \
-theirs), files (with remnants).
+theirs), files (with remnants), on_server (a shared gallery: nothing was searched).
 
 Exit status: 0 forgotten, 1 deleted but something is left, 2 it could not be carried out.")]
 pub(super) struct Arguments {
@@ -67,9 +68,15 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
             }
             let record = json!({
                 "forgotten": true, "samples": forgotten.samples,
-                "elsewhere": forgotten.elsewhere, "files": [],
+                "elsewhere": forgotten.elsewhere, "files": [], "on_server": forgotten.on_server,
             });
-            arguments.common.done(&record, "forgotten")
+            let text = if forgotten.on_server {
+                "deleted; what the server keeps of deleted rows, in its files, write-ahead log, \
+                 replicas and backups, is its operator's to remove"
+            } else {
+                "forgotten"
+            };
+            arguments.common.done(&record, text)
         }
         Err(error @ GalleryError::Remnants { .. }) => {
             output::report(&error);

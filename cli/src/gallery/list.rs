@@ -80,7 +80,8 @@ struct StatsRecord<'a> {
     samples: u64,
     negatives: u64,
     expired: usize,
-    bytes: u64,
+    /// Of the file; null on a server.
+    bytes: Option<u64>,
     private: bool,
     unfinished: usize,
     log: Vec<LogRecord<'a>>,
@@ -197,7 +198,7 @@ pub(super) fn stats(arguments: &StatsArguments) -> anyhow::Result<Exit> {
     let persons = roster.persons()?;
     let log = roster.audit_log(None, LOG_ENTRIES)?;
     let record = StatsRecord {
-        file: roster.path().display().to_string(),
+        file: roster.location().to_string(),
         schema_version: info.schema_version,
         model: &info.model,
         alignment: &info.alignment,
@@ -206,7 +207,7 @@ pub(super) fn stats(arguments: &StatsArguments) -> anyhow::Result<Exit> {
         samples: info.samples,
         negatives: persons.iter().map(|p| u64::from(p.negatives)).sum(),
         expired: persons.iter().filter(|p| p.expired).count(),
-        bytes: bytes(roster.path()),
+        bytes: roster.location().file().map(bytes),
         private: info.private,
         unfinished: roster.unfinished()?,
         log: log.iter().map(LogRecord::new).collect(),
@@ -216,13 +217,13 @@ pub(super) fn stats(arguments: &StatsArguments) -> anyhow::Result<Exit> {
         return Ok(Exit::Success);
     }
     output::line(&printable(&format!(
-        "{}: schema {}, {} ({}, {} dimensions), {} bytes{}",
+        "{}: schema {}, {} ({}, {} dimensions), {}{}",
         record.file,
         record.schema_version,
         record.model,
         record.alignment,
         record.dim,
-        record.bytes,
+        record.bytes.map_or("on a server".to_owned(), |bytes| format!("{bytes} bytes")),
         if record.private { "" } else { ", READABLE BY OTHERS" }
     )))?;
     let StatsRecord { persons, samples, negatives, expired, .. } = record;

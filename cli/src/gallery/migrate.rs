@@ -1,12 +1,10 @@
 //! `facectl gallery migrate`.
 
-use std::path::{Path, PathBuf};
-
 use anyhow::Context;
 use clap::ArgGroup;
 use face_core::embed::Embedder;
-use face_core::gallery::TransferError;
 use face_core::gallery::migrate::{self, Plan};
+use face_core::gallery::{Location, TransferError};
 use face_core::model::{self, Task};
 use serde_json::json;
 
@@ -18,14 +16,15 @@ use crate::output::{self, Exit, counted, note, printable};
 /// Move a gallery to another embedder: its stored pictures are embedded again
 ///
 /// Says first which samples cannot be, and why. The gallery stays in use until all is embedded and
-/// changes at one moment; as it was it stays beside it, as GALLERY.before-MODEL, for --rollback. Programs
+/// changes at one moment; as it was it stays beside it, as GALLERY.before-MODEL, or in the database of a
+/// shared gallery, for --rollback. Programs
 /// that have it open keep what they read until they are started with the new embedder.
 #[derive(Debug, clap::Args)]
 #[command(group = ArgGroup::new("way").required(true).args(["model", "rollback"]))]
 pub(super) struct Arguments {
-    /// Gallery file
+    /// Gallery file, or postgresql://ROLE@HOST/DATABASE of a shared gallery
     #[arg(short, long, value_name = "FILE")]
-    gallery: PathBuf,
+    gallery: Location,
     /// The new embedder: a name from the registry, or an ONNX file
     #[arg(long, value_name = "MODEL")]
     model: Option<String>,
@@ -54,13 +53,13 @@ fn go(arguments: &Arguments, model: &str) -> anyhow::Result<Exit> {
     let mut embedder = Embedder::load(&model, &place.pools()).context("load the embedder")?;
     let plan = match migrate::plan(gallery, embedder.fingerprint()) {
         Err(TransferError::SameSpace { model, .. }) => {
-            note(printable(&format!("'{}' is of '{model}' already", gallery.display())));
+            note(printable(&format!("'{gallery}' is of '{model}' already")));
             return Ok(Exit::Success);
         }
         other => other?,
     };
     announce(&plan, gallery);
-    if !consent.given(&format!("migrate '{}' to '{}'", gallery.display(), plan.to))? {
+    if !consent.given(&format!("migrate '{gallery}' to '{}'", plan.to))? {
         return Ok(Exit::Negative);
     }
     // What was agreed to; who says --yes agrees to all.
@@ -79,17 +78,19 @@ fn go(arguments: &Arguments, model: &str) -> anyhow::Result<Exit> {
         }))?;
     } else {
         let samples = counted(done.samples, "sample", "samples");
-        let before = done.before.display();
-        let text = format!("{samples} in the space of '{}'; '{before}' is the way back", plan.to);
+        let before = match &done.before {
+            Some(before) => format!("'{}' is the way back", before.display()),
+            None => "its tables keep the way back".to_owned(),
+        };
+        let text = format!("{samples} in the space of '{}'; {before}", plan.to);
         output::line(&printable(&text))?;
     }
     Ok(Exit::Success)
 }
 
-fn announce(plan: &Plan, gallery: &Path) {
+fn announce(plan: &Plan, gallery: &Location) {
     let Plan { from, to, samples, lost, emptied } = plan;
     let stay = counted(samples - plan.lost(), "sample", "samples");
-    let gallery = gallery.display();
     note(printable(&format!("'{gallery}': {stay} of {samples} can go from '{from}' to '{to}'")));
     for (reason, count) in lost {
         let count = counted(*count, "sample", "samples");
@@ -103,13 +104,11 @@ fn announce(plan: &Plan, gallery: &Path) {
 fn go_back(arguments: &Arguments) -> anyhow::Result<Exit> {
     let Arguments { gallery, consent, json, .. } = arguments;
     let way = migrate::way_back(gallery)?;
-    let manifest = &way.manifest;
     let mut question = format!(
-        "bring '{}' back to '{}', {} of {}",
-        gallery.display(),
-        manifest.model,
-        people_and_samples(manifest.persons, manifest.samples),
-        manifest.created
+        "bring '{gallery}' back to '{}', {} of {}",
+        way.model,
+        people_and_samples(way.kept_persons, way.kept_samples),
+        way.created
     );
     if way.persons + way.samples > 0 {
         let since = people_and_samples(way.persons, way.samples);
@@ -119,12 +118,11 @@ fn go_back(arguments: &Arguments) -> anyhow::Result<Exit> {
         return Ok(Exit::Negative);
     }
     let way = migrate::roll_back(gallery)?;
-    let manifest = &way.manifest;
     if *json {
-        output::json(&json!({ "model": manifest.model, "samples": manifest.samples }))?;
+        output::json(&json!({ "model": way.model, "samples": way.kept_samples }))?;
     } else {
-        let what = people_and_samples(manifest.persons, manifest.samples);
-        let text = format!("'{}' is of '{}' again: {what}", gallery.display(), manifest.model);
+        let what = people_and_samples(way.kept_persons, way.kept_samples);
+        let text = format!("'{gallery}' is of '{}' again: {what}", way.model);
         output::line(&printable(&text))?;
     }
     Ok(Exit::Success)

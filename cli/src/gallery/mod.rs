@@ -3,6 +3,7 @@
 mod audit;
 mod backup;
 mod calibrate;
+mod copy;
 mod edit;
 mod forget;
 mod list;
@@ -13,11 +14,10 @@ mod search;
 mod transfer;
 
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use clap::Subcommand;
-use face_core::gallery::{Access, Person, Roster};
+use face_core::gallery::{Access, Location, Person, Roster};
 use serde::Serialize;
 
 use crate::output::{self, Exit, printable};
@@ -52,6 +52,7 @@ enum Action {
     Clear(edit::ClearArguments),
     Backup(backup::BackupArguments),
     Restore(backup::RestoreArguments),
+    Copy(copy::Arguments),
     Export(transfer::ExportArguments),
     Import(transfer::ImportArguments),
     Migrate(migrate::Arguments),
@@ -76,6 +77,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
         Action::Clear(arguments) => edit::clear(arguments),
         Action::Backup(arguments) => backup::run_backup(arguments),
         Action::Restore(arguments) => backup::run_restore(arguments),
+        Action::Copy(arguments) => copy::run(arguments),
         Action::Export(arguments) => transfer::run_export(arguments),
         Action::Import(arguments) => transfer::run_import(arguments),
         Action::Migrate(arguments) => migrate::run(arguments),
@@ -85,9 +87,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
 /// Options of every command here.
 #[derive(Debug, clap::Args)]
 struct Common {
-    /// Gallery file
+    /// Gallery file, or postgresql://ROLE@HOST/DATABASE of a shared gallery
     #[arg(long, short, value_name = "FILE")]
-    gallery: PathBuf,
+    gallery: Location,
     /// Print JSON
     #[arg(long)]
     json: bool,

@@ -57,7 +57,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
     };
     let person = roster.find(who)?;
     let mut recognizer = arguments.models.recognizer()?;
-    let gallery = Gallery::open(roster.path(), recognizer.fingerprint(), Access::Write)?;
+    let gallery = Gallery::open(roster.location(), recognizer.fingerprint(), Access::Write)?;
     let picture = Picture::open(path)?;
     let rules = SampleRules { largest: arguments.largest, ..SampleRules::COMPARISON };
     let sample = recognizer

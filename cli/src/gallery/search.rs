@@ -1,9 +1,10 @@
 //! `facectl gallery search`: who comes nearest.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context;
-use face_core::gallery::{Access, Gallery, Match, SearchRules, VoteRule};
+use face_core::gallery::{Access, Gallery, Match, OpenOptions, SearchRules, VoteRule};
 use face_core::identity::Status;
 use face_core::picture::Picture;
 use face_core::recognizer::Recognizer;
@@ -12,6 +13,10 @@ use serde::Serialize;
 use super::Common;
 use crate::options::{ModelOptions, similarity};
 use crate::output::{self, Exit, printable};
+
+/// How long the server of a shared gallery may search for one face: nobody is kept waiting but
+/// whoever asked.
+const SERVER_TIME: Duration = Duration::from_secs(60);
 
 /// List the nearest people for every face of a picture
 ///
@@ -37,7 +42,8 @@ pub(super) struct Arguments {
     /// How a person's samples count
     #[arg(long, value_enum, default_value_t = Vote::Best)]
     vote: Vote,
-    /// Compare at most so many samples of a person, the most different ones; 0: all
+    /// Compare at most so many samples of a person, the most different ones; 0: all, as the server of
+    /// a shared gallery always does
     #[arg(long, value_name = "N", default_value_t = 20)]
     max_samples_per_person: u16,
     /// Picture (JPEG, PNG, BMP, WebP)
@@ -81,12 +87,14 @@ impl<'a> MatchRecord<'a> {
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
     let mut recognizer = arguments.models.recognizer()?;
-    let gallery = Gallery::open_limited(
-        &arguments.common.gallery,
-        recognizer.fingerprint(),
-        Access::Read,
-        arguments.max_samples_per_person.into(),
-    )?;
+    let options = OpenOptions {
+        max_samples: arguments.max_samples_per_person.into(),
+        // The index of a server finds one face sooner than everybody is loaded.
+        local_max: 0,
+        ..OpenOptions::default()
+    };
+    let gallery = &arguments.common.gallery;
+    let gallery = Gallery::open_with(gallery, recognizer.fingerprint(), Access::Read, options)?;
     let rules = SearchRules {
         threshold: arguments.threshold.unwrap_or(recognizer.embedder().threshold),
         min_margin: arguments.min_margin,
@@ -114,11 +122,10 @@ fn search(
     let faces = recognizer
         .faces(&picture.view())
         .with_context(|| format!("look at '{}'", arguments.picture.display()))?;
-    let snapshot = gallery.snapshot();
     for (number, face) in faces.iter().enumerate() {
         let b = &face.detection.bbox;
         let found = match &face.embedding {
-            Some(embedding) => Some(snapshot.decide(embedding, rules)?),
+            Some(embedding) => Some(gallery.identify(embedding, rules, SERVER_TIME)?),
             None => None,
         };
         let without = if face.crop.is_some() { Status::Error } else { Status::Filtered };

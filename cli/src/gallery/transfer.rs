@@ -1,12 +1,12 @@
 //! `facectl gallery export` and `import`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::ValueEnum;
 use face_core::embed::Embedder;
 use face_core::gallery::transfer::{self, Clash, Imported};
-use face_core::gallery::{Gallery, TransferError};
+use face_core::gallery::{Gallery, GalleryError, Location, TransferError};
 use face_core::model::{self, Task};
 use serde_json::json;
 
@@ -22,9 +22,9 @@ use crate::output::{self, Exit, counted, note, printable};
 /// people already, or another embedder.
 #[derive(Debug, clap::Args)]
 pub(super) struct ExportArguments {
-    /// Gallery file
+    /// Gallery file, or postgresql://ROLE@HOST/DATABASE of a shared gallery
     #[arg(short, long, value_name = "FILE")]
-    gallery: PathBuf,
+    gallery: Location,
     /// The export
     #[arg(value_name = "EXPORT")]
     file: PathBuf,
@@ -61,9 +61,9 @@ pub(super) struct ImportArguments {
     /// The export
     #[arg(value_name = "EXPORT")]
     file: PathBuf,
-    /// Gallery file
+    /// Gallery file, or postgresql://ROLE@HOST/DATABASE of a shared gallery
     #[arg(short, long, value_name = "FILE")]
-    gallery: PathBuf,
+    gallery: Location,
     /// What to do with people whom the gallery has already, by id or name
     #[arg(long, value_enum, default_value = "refuse")]
     on_clash: OnClash,
@@ -123,21 +123,21 @@ fn embedder(arguments: &ImportArguments) -> anyhow::Result<Option<Embedder>> {
     let written = transfer::space_of(&arguments.file)?;
     let name = match &arguments.embedder {
         Some(name) => name.clone(),
-        None if exists(&arguments.gallery) => {
-            let info = Gallery::inspect(&arguments.gallery)?;
-            if info.model == written.model && info.dim == written.dim() {
+        None => match Gallery::inspect(&arguments.gallery) {
+            Ok(info) if info.model == written.model && info.dim == written.dim() => {
                 return Ok(None);
             }
-            info.model
-        }
-        None => return Ok(None),
+            Ok(info) => info.model,
+            Err(GalleryError::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        },
     };
     let model = model::resolve(&name, Task::Embedder)
         .with_context(|| "find the gallery's embedder, which --embedder can name")?;
     Ok(Some(Embedder::load(&model, &arguments.place.pools()).context("load the embedder")?))
 }
 
-fn tell(imported: &Imported, gallery: &Path, as_json: bool) -> anyhow::Result<()> {
+fn tell(imported: &Imported, gallery: &Location, as_json: bool) -> anyhow::Result<()> {
     let Imported { persons, merged, skipped, samples, duplicates, lost } = imported;
     for (name, reason, count) in lost {
         let count = counted(*count, "sample", "samples");
@@ -156,10 +156,9 @@ fn tell(imported: &Imported, gallery: &Path, as_json: bool) -> anyhow::Result<()
         }));
     }
     let mut text = format!(
-        "{} and {} imported into '{}'",
+        "{} and {} imported into '{gallery}'",
         counted(*persons, "new person", "new people"),
         counted(*samples, "sample", "samples"),
-        gallery.display()
     );
     for (count, what) in [
         (*merged, "people merged"),

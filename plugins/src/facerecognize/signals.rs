@@ -250,7 +250,7 @@ impl imp::FaceRecognize {
             state.stream.embedder.spec().threshold
         };
         let rules = self.enroll_settings().rules();
-        let (path, fingerprint) = (gallery.path(), gallery.fingerprint());
+        let (path, fingerprint) = (gallery.location(), gallery.fingerprint());
         let wait = until.saturating_duration_since(Instant::now());
         let writer = Gallery::open_with_timeout(path, fingerprint, Access::Write, wait)
             .map_err(|e| with_causes(&e))?;
@@ -345,7 +345,7 @@ impl imp::FaceRecognize {
 
     fn forget(&self, person_id: &str) -> Answer {
         let gallery = self.gallery()?;
-        let forgotten = Roster::open_with_timeout(gallery.path(), Access::Write, LONGEST_WAIT)
+        let forgotten = Roster::open_with_timeout(gallery.location(), Access::Write, LONGEST_WAIT)
             .and_then(|mut roster| roster.forget(Some(person_id), &[], LONGEST_WAIT));
         // Also when remnants were found the person is gone from the gallery.
         self.written();

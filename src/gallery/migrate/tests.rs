@@ -67,7 +67,7 @@ fn migrated_people_are_found_in_the_new_space_and_rolled_back_in_the_old() {
     migrated.enroll("late", &[late]).unwrap();
     let way = way_back(&path).unwrap();
     assert_eq!((way.persons, way.samples, &way.before), (1, 1, &done.before));
-    assert_eq!(&*way.manifest.model, "embedder");
+    assert_eq!(&*way.model, "embedder");
     assert_eq!(roll_back(&path).unwrap(), way);
     // Two changes of the space later they are at home again.
     assert!(reader.refresh(Duration::ZERO).unwrap());

@@ -65,7 +65,8 @@ fn replace_all(tx: &Transaction<'_>) -> rusqlite::Result<()> {
             format!("INSERT INTO main.{table} ({columns}) SELECT {columns} FROM other.{table}");
         tx.execute(&sql, [])?;
     }
-    // Whoever has an earlier generation reads everything again.
+    // Whoever has an earlier generation reads everything again, whatever was removed before.
+    tx.execute("DELETE FROM main.removed", [])?;
     let sql = "UPDATE main.meta SET generation = ?1, rewritten = ?1 WHERE id = 1";
     tx.execute(sql, params![next])?;
     let sql = "SELECT count(*) FROM main.persons";

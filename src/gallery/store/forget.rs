@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rusqlite::{Transaction, params};
 
 use super::needles::{Found, Needles};
-use super::{GalleryError, Store, people};
+use super::{GalleryError, Store, changes, people};
 use crate::gallery::{Forgotten, file, staging};
 
 /// How long to wait before a busy file is tried again.
@@ -62,7 +62,7 @@ impl Store {
         // What was just deleted are hashes, overwritten with zeros; it is as well if readers keep
         // them in the log for a while.
         let _ = self.checkpoint();
-        Ok(Forgotten { samples, elsewhere })
+        Ok(Forgotten { samples, elsewhere, on_server: false })
     }
 
     /// Number of people whose traces were not yet seen to be gone.
@@ -89,11 +89,12 @@ impl Store {
             let Some(seq) = people::seq_of(tx, id)? else { return Ok(None) };
             let needles = needles_of(tx, seq)?;
             tx.execute("INSERT INTO forgetting (needles) VALUES (?1)", [needles.to_bytes()])?;
+            changes::person_goes(tx, seq)?;
             let count = tx.execute("DELETE FROM samples WHERE person = ?1", [seq])?;
             tx.execute("DELETE FROM persons WHERE seq = ?1", [seq])?;
             tx.execute("DELETE FROM audit WHERE person = ?1", [id])?;
             people::audit(tx, "forget", None, count)?;
-            people::raise_rewritten(tx)?;
+            changes::raise_after_removal(tx)?;
             Ok(Some(count))
         })?;
         let path = self.path.clone();

@@ -4,7 +4,8 @@ use rusqlite::{OptionalExtension, Transaction, params};
 
 use sha2::{Digest, Sha256};
 
-use super::{GalleryError, NOW, Person, Store, add_sample, raise_generation};
+use super::changes::{person_goes, raise_after_removal, raise_rewritten, samples_go};
+use super::{GalleryError, NEXT, NOW, Person, Store, add_sample, raise_generation};
 use crate::gallery::{AuditEntry, Merged, NewSample, StoredSample};
 
 /// What a row of `persons` is read as; [`person`] takes the columns in this order.
@@ -32,12 +33,6 @@ fn person(row: &rusqlite::Row<'_>) -> rusqlite::Result<Person> {
     })
 }
 
-/// The next readers read everything: rows went, or changed their meaning.
-pub(super) fn raise_rewritten(tx: &Transaction<'_>) -> rusqlite::Result<()> {
-    raise_generation(tx)?;
-    tx.execute("UPDATE meta SET rewritten = generation WHERE id = 1", []).map(drop)
-}
-
 pub(super) fn audit(
     tx: &Transaction<'_>,
     what: &str,
@@ -48,8 +43,10 @@ pub(super) fn audit(
     tx.execute(&sql, params![what, person, count as i64]).map(drop)
 }
 
+/// Notes that a person was changed; readers take over what is known of them.
 fn touch(tx: &Transaction<'_>, seq: i64) -> rusqlite::Result<()> {
-    tx.execute(&format!("UPDATE persons SET updated = {NOW} WHERE seq = ?1"), [seq]).map(drop)
+    let sql = format!("UPDATE persons SET updated = {NOW}, generation = {NEXT} WHERE seq = ?1");
+    tx.execute(&sql, [seq]).map(drop)
 }
 
 /// The row of the person with this id.
@@ -102,7 +99,6 @@ impl Store {
             tx.execute("UPDATE persons SET name = ?1 WHERE seq = ?2", params![name, seq])?;
             touch(tx, seq)?;
             audit(tx, "rename", Some(id), 1)?;
-            // Readers read all people at every change.
             raise_generation(tx)?;
             Ok(true)
         })?;
@@ -128,13 +124,14 @@ impl Store {
         let merged = self.change(into, |tx, target| {
             let Some(source) = seq_of(tx, from)? else { return Ok(None) };
             // One of the two said "not this person" of a picture of the other: now it is.
-            tx.execute(
-                "DELETE FROM samples WHERE person IN (?1, ?2) AND negative = 1 AND sha256 IN \
-                 (SELECT sha256 FROM samples WHERE person IN (?1, ?2) AND negative = 0)",
-                [source, target],
-            )?;
-            let sql = "UPDATE OR IGNORE samples SET person = ?2 WHERE person = ?1";
-            let moved = tx.execute(sql, [source, target])?;
+            let contradicted = "person IN (?1, ?2) AND negative = 1 AND sha256 IN \
+                 (SELECT sha256 FROM samples WHERE person IN (?1, ?2) AND negative = 0)";
+            samples_go(tx, contradicted, [source, target])?;
+            tx.execute(&format!("DELETE FROM samples WHERE {contradicted}"), [source, target])?;
+            let sql = format!(
+                "UPDATE OR IGNORE samples SET person = ?2, generation = {NEXT} WHERE person = ?1"
+            );
+            let moved = tx.execute(&sql, [source, target])?;
             let sql = "SELECT count(*) FROM samples WHERE person = ?1";
             let duplicates: u32 = tx.query_row(sql, [source], |r| r.get(0))?;
             // What both know of themselves is as the remaining person has it.
@@ -143,11 +140,12 @@ impl Store {
                  WHERE seq = ?1), attributes) WHERE seq = ?2",
                 [source, target],
             )?;
+            person_goes(tx, source)?;
             tx.execute("DELETE FROM persons WHERE seq = ?1", [source])?;
             tx.execute("UPDATE audit SET person = ?2 WHERE person = ?1", [from, into])?;
             touch(tx, target)?;
             audit(tx, "merge", Some(into), moved)?;
-            raise_rewritten(tx)?;
+            raise_after_removal(tx)?;
             Ok(Some(Merged { moved, duplicates: duplicates as usize }))
         })?;
         merged.ok_or_else(|| self.no_such_person(from))
@@ -162,10 +160,11 @@ impl Store {
     /// Removes a person with all samples; their number.
     pub(in crate::gallery) fn remove_person(&mut self, id: &str) -> Result<usize, GalleryError> {
         self.change(id, |tx, seq| {
+            person_goes(tx, seq)?;
             let count = tx.execute("DELETE FROM samples WHERE person = ?1", [seq])?;
             tx.execute("DELETE FROM persons WHERE seq = ?1", [seq])?;
             audit(tx, "remove", Some(id), count)?;
-            raise_rewritten(tx)?;
+            raise_after_removal(tx)?;
             Ok(count)
         })
     }
@@ -175,7 +174,10 @@ impl Store {
         &mut self,
         sample: i64,
     ) -> Result<String, GalleryError> {
-        self.change_sample(sample, "remove-sample", "DELETE FROM samples WHERE id = ?1")
+        self.change_sample(sample, "remove-sample", |tx| {
+            samples_go(tx, "id = ?1", [sample])?;
+            tx.execute("DELETE FROM samples WHERE id = ?1", [sample]).map(drop)
+        })
     }
 
     /// Makes a sample a negative one of its person; the person's id.
@@ -183,8 +185,10 @@ impl Store {
         &mut self,
         sample: i64,
     ) -> Result<String, GalleryError> {
-        let sql = "UPDATE samples SET negative = 1 WHERE id = ?1";
-        self.change_sample(sample, "reject", sql)
+        self.change_sample(sample, "reject", |tx| {
+            let sql = format!("UPDATE samples SET negative = 1, generation = {NEXT} WHERE id = ?1");
+            tx.execute(&sql, [sample]).map(drop)
+        })
     }
 
     /// Stores a negative sample of a person; false if it was there already.
@@ -195,18 +199,16 @@ impl Store {
     ) -> Result<bool, GalleryError> {
         self.change(id, |tx, seq| {
             let sha256 = Sha256::digest(sample.embedding.to_bytes());
-            let sql = "UPDATE samples SET negative = 1 \
-                       WHERE person = ?1 AND sha256 = ?2 AND negative = 0";
-            let turned = tx.execute(sql, params![seq, sha256.as_slice()])? > 0;
+            let sql = format!(
+                "UPDATE samples SET negative = 1, generation = {NEXT} \
+                 WHERE person = ?1 AND sha256 = ?2 AND negative = 0"
+            );
+            let turned = tx.execute(&sql, params![seq, sha256.as_slice()])? > 0;
             let added = !turned && add_sample(tx, seq, sample, true)?;
             if turned || added {
                 touch(tx, seq)?;
                 audit(tx, "reject", Some(id), 1)?;
-            }
-            match (turned, added) {
-                (true, _) => raise_rewritten(tx)?,
-                (_, true) => raise_generation(tx)?,
-                _ => {}
+                raise_generation(tx)?;
             }
             Ok(turned || added)
         })
@@ -216,17 +218,17 @@ impl Store {
         &mut self,
         sample: i64,
         what: &'static str,
-        sql: &str,
+        change: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<()>,
     ) -> Result<String, GalleryError> {
         let changed = self.write("write", |tx| {
             let owner = "SELECT persons.seq, persons.id FROM samples \
                          JOIN persons ON persons.seq = samples.person WHERE samples.id = ?1";
             let owner = tx.query_row(owner, [sample], |r| Ok((r.get(0)?, r.get(1)?))).optional()?;
             let Some((seq, id)): Option<(i64, String)> = owner else { return Ok(None) };
-            tx.execute(sql, [sample])?;
+            change(tx)?;
             touch(tx, seq)?;
             audit(tx, what, Some(&id), 1)?;
-            raise_rewritten(tx)?;
+            raise_after_removal(tx)?;
             Ok(Some(id))
         })?;
         changed.ok_or_else(|| GalleryError::NoSuchSample { path: self.path.clone(), sample })

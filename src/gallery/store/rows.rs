@@ -3,7 +3,7 @@
 use rusqlite::{OptionalExtension, Transaction, TransactionBehavior, params};
 use sha2::{Digest, Sha256};
 
-use super::{NOW, Store, check_space, raise_generation, sqlite_error};
+use super::{NEXT, NOW, Store, check_space, raise_generation, sqlite_error};
 use crate::embed::{Embedding, Fingerprint};
 use crate::gallery::{Access, GalleryError, LooseCrop, TransferError};
 
@@ -184,8 +184,8 @@ impl Writing<'_> {
     /// Makes a person; their number.
     pub(in crate::gallery) fn add_person(&self, person: &PersonRow) -> Result<i64, TransferError> {
         let sql = format!(
-            "INSERT INTO persons (id, name, attributes, threshold, expires, created, updated) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, {NOW})"
+            "INSERT INTO persons (id, name, attributes, threshold, expires, created, updated, \
+             generation) VALUES (?1, ?2, ?3, ?4, ?5, ?6, {NOW}, {NEXT})"
         );
         let PersonRow { id, name, attributes, threshold, expires, created } = person;
         let values = params![id, name, attributes, threshold, expires, created];
@@ -201,11 +201,13 @@ impl Writing<'_> {
     ) -> Result<bool, TransferError> {
         let bytes = &sample.embedding;
         let sha256 = Sha256::digest(bytes);
-        let sql = "INSERT INTO samples (person, embedding, sha256, source, negative, created) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (person, sha256) DO NOTHING";
+        let sql = format!(
+            "INSERT INTO samples (person, embedding, sha256, source, negative, created, generation) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, {NEXT}) ON CONFLICT (person, sha256) DO NOTHING"
+        );
         let SampleRow { source, negative, created, .. } = sample;
         let values = params![person, bytes, sha256.as_slice(), source, negative, created];
-        if self.done(self.tx.execute(sql, values))? == 0 {
+        if self.done(self.tx.execute(&sql, values))? == 0 {
             return Ok(false);
         }
         let id = self.tx.last_insert_rowid();

@@ -14,7 +14,7 @@ fn simple(file: &Path, gallery: &Path, clash: Clash) -> Result<Imported, Transfe
 
 /// Everything of a gallery but the times of change.
 fn contents(path: &Path) -> Vec<(PersonRow, Vec<SampleRow>)> {
-    let store = Store::open(path, Access::Read, None, BUSY_TIMEOUT).unwrap();
+    let store = Backend::open(&path.into(), Access::Read, None, BUSY_TIMEOUT).unwrap();
     let people = store.everybody().unwrap();
     people.iter().map(|p| store.person_rows(p.0).unwrap().unwrap()).collect()
 }
