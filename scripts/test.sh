@@ -4,13 +4,14 @@
 # usage: scripts/test.sh [--help]
 #
 # Stages: setup, format, clippy, check without default features, build, documentation, licences and advisories (when
-# cargo-deny is installed), documentation tests, tests. A stage that fails does not keep the later ones from running,
+# cargo-deny is installed), documentation tests, servers, tests. A stage that fails does not keep the later ones from running,
 # except a build that fails. The seconds of every stage come at the end, then the summary line of cargo-nextest.
 #
 # Environment: GST_FACE_MODEL_PATH (models), GST_FACE_TEST_MEDIA (pictures and clips), GST_FACE_ORT_PATH (ONNX
 # Runtime), GST_FACE_TEST_PYTHON (a Python with OpenCV and ONNX Runtime to compare with), GST_FACE_TEST_POSTGRES (the
 # address of a PostgreSQL server with pgvector, where tests may make schemas and roles; without it one is started).
-# Tests whose models or media are missing say that they are skipped.
+# Tests whose models, media or servers are missing say that they are skipped. The servers, S3 and PostgreSQL, are started
+# before the tests and stopped at the end, on loopback.
 set -euo pipefail
 # shellcheck source=scripts/environment.sh
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
@@ -26,7 +27,7 @@ exec </dev/null
 scratch=$(mktemp -d)
 # Below a folder of root's the server, which runs as another user, could not reach its own.
 postgres=$(mktemp -d)
-trap 'scripts/postgres-server.sh stop "$postgres" || true; rm -rf "$scratch" "$postgres"' EXIT
+trap 'stop_servers; rm -rf "$scratch" "$postgres"' EXIT
 seconds=() failed=()
 
 # stage NAME COMMAND…: runs the command, notes its time and whether it failed.
@@ -66,6 +67,33 @@ tests() {
     tee "$scratch/nextest.log"
 }
 
+# Starts the servers that are installed, and tells the tests where they are. One that is installed and does not start is
+# a failure: its tests would be skipped.
+start_servers() {
+  local kind endpoint status=0
+  if [ -z "${GST_FACE_TEST_POSTGRES:-}" ] && [ -x "$postgres_dir/$postgres_bin/postgres" ]; then
+    GST_FACE_TEST_POSTGRES=$(scripts/postgres-server.sh start "$postgres") || status=1
+    export GST_FACE_TEST_POSTGRES
+  fi
+  for kind in s3s moto; do
+    if endpoint=$(scripts/s3-server.sh start "$kind" "$scratch/$kind"); then
+      GST_FACE_TEST_S3="${GST_FACE_TEST_S3:+$GST_FACE_TEST_S3 }$kind=$endpoint"
+    else
+      status=1
+    fi
+  done
+  export GST_FACE_TEST_S3=${GST_FACE_TEST_S3:-} GST_FACE_TEST_S3_KEY=$s3_test_key GST_FACE_TEST_S3_SECRET=$s3_test_secret
+  say "PostgreSQL ${GST_FACE_TEST_POSTGRES:-none: tests of shared galleries are skipped}"
+  say "S3         ${GST_FACE_TEST_S3:-none: tests on S3 servers are skipped}"
+  return $status
+}
+
+stop_servers() {
+  local kind
+  for kind in s3s moto; do scripts/s3-server.sh stop "$scratch/$kind" || true; done
+  scripts/postgres-server.sh stop "$postgres" || true
+}
+
 stage "setup" scripts/setup.sh --tests || { finish; exit 1; }
 
 export_runtime
@@ -76,16 +104,10 @@ fi
 if [ -z "${GST_FACE_TEST_PYTHON:-}" ] && [ -x "$test_python" ]; then
   export GST_FACE_TEST_PYTHON=$test_python
 fi
-if [ -z "${GST_FACE_TEST_POSTGRES:-}" ] && [ -x "$postgres_dir/$postgres_bin/postgres" ]; then
-  GST_FACE_TEST_POSTGRES=$(scripts/postgres-server.sh start "$postgres") ||
-    say "the PostgreSQL server for tests did not start"
-  export GST_FACE_TEST_POSTGRES
-fi
 # A registry of its own: the tests neither see nor change what the user's GStreamer remembers of plugins.
 export GST_REGISTRY=$scratch/registry.bin
 say "models  ${GST_FACE_MODEL_PATH:-none: tests on real models are skipped}"
 say "media   ${GST_FACE_TEST_MEDIA:-none: tests on real pictures and clips are skipped}"
-if [ -n "${GST_FACE_TEST_POSTGRES:-}" ]; then say "postgres there"; else say "postgres none: tests of shared galleries are skipped"; fi
 say "runtime ${GST_FACE_ORT_PATH:-${ORT_DYLIB_PATH:-as face-core finds it}}"
 
 stage "cargo fmt" cargo fmt --all --check || true
@@ -96,5 +118,6 @@ stage "cargo build" cargo build --locked --workspace || { finish; exit 1; }
 stage "cargo doc" documentation || true
 stage "cargo deny" licences || true
 stage "cargo test --doc" cargo test --locked --workspace --doc || true
+stage "servers" start_servers || true
 stage "cargo nextest" tests || true
 finish

@@ -1,9 +1,10 @@
 //! Faces in pictures and video, without GStreamer: frames, preprocessing, models, inference,
-//! detection, embedding, tracking, identity and the gallery.
+//! detection, embedding, tracking, identity, the gallery, and the storage of clips.
 #![forbid(unsafe_code)]
 
 pub mod align;
 pub mod attributes;
+pub mod clip;
 pub mod detect;
 pub mod embed;
 pub mod event;
@@ -20,7 +21,9 @@ pub mod picture;
 pub mod preprocess;
 pub mod quality;
 pub mod recognizer;
+pub mod storage;
 pub mod track;
 pub mod zone;
 
+mod net;
 mod runtime;

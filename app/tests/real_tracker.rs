@@ -19,7 +19,7 @@ fn expected(media: &Path, folder: &Path) -> (Analysis, Vec<FrameRecord>, Tracker
     let gallery = folder.join("g.db");
     enrol_people(media, &gallery);
     let mut options = options(media, HAMILTON);
-    options.gallery = Some(gallery.clone());
+    options.gallery = Some((&gallery).into());
     options.frames = Some(folder.join("frames.jsonl"));
     let analysis = analyze_file(&options, go_on).unwrap();
     let lines = std::fs::read_to_string(folder.join("frames.jsonl")).unwrap();

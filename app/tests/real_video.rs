@@ -52,7 +52,7 @@ fn real_every_face_names_the_people_of_the_clip() {
     let gallery = folder.path().join("g.db");
     enrol_people(&media, &gallery);
     let mut options = options(&media, HAMILTON);
-    options.gallery = Some(gallery);
+    options.gallery = Some((&gallery).into());
     options.recognition.every_face = true;
     let frames = folder.path().join("f.jsonl");
     options.frames = Some(frames.clone());
@@ -87,7 +87,7 @@ fn real_default_settings_name_the_same_two_and_nobody_else() {
     let gallery = folder.path().join("g.db");
     enrol_people(&media, &gallery);
     let mut options = options(&media, HAMILTON);
-    options.gallery = Some(gallery);
+    options.gallery = Some((&gallery).into());
     let mut texts = Vec::new();
     for run in 0..2 {
         let json = folder.path().join(format!("{run}.json"));
@@ -172,7 +172,7 @@ fn real_people_of_a_video_are_enrolled_and_found_again() {
     let gallery = folder.path().join("g.db");
     let enroll = VideoEnrollOptions {
         video: media.join("video").join(HAMILTON),
-        gallery: gallery.clone(),
+        gallery: (&gallery).into(),
         recognition: recognition(),
         part: None,
         prefix: "person".to_owned(),
@@ -199,7 +199,7 @@ fn real_people_of_a_video_are_enrolled_and_found_again() {
     let again = enroll_from_video(&enroll, go_on).unwrap();
     assert!(again.people.iter().all(|p| p.known && p.samples == 0), "{again:?}");
     let mut options = options(&media, HAMILTON);
-    options.gallery = Some(gallery);
+    options.gallery = Some((&gallery).into());
     let analysis = analyze_file(&options, go_on).unwrap();
     println!("{:?}", frames_of(&analysis));
     assert!(frames_of(&analysis).contains_key("person-1"));

@@ -1,6 +1,7 @@
-//! facectl: enrol, recognise and compare faces, and look after galleries and models.
+//! facectl: enrol, recognise and compare faces, and look after galleries, clips and models.
 
 mod analyze;
+mod clips;
 mod doctor;
 mod enroll;
 mod enroll_video;
@@ -18,7 +19,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Enrol, recognise and compare faces, analyse videos; look after galleries and models
+/// Enrol, recognise and compare faces, analyse videos; look after galleries, clips and models
 #[derive(Debug, Parser)]
 #[command(name = "facectl", version, arg_required_else_help = true, after_help = AFTER_HELP)]
 struct Arguments {
@@ -34,6 +35,7 @@ enum Command {
     Analyze(analyze::Arguments),
     Watch(watch::Arguments),
     Gallery(gallery::Arguments),
+    Clips(clips::Arguments),
     Track(track::Arguments),
     Doctor(doctor::Arguments),
     Models(models::Args),
@@ -55,6 +57,7 @@ fn main() -> ExitCode {
         Command::Analyze(arguments) => analyze::run(&arguments).map(ExitCode::from),
         Command::Watch(arguments) => watch::run(&arguments).map(ExitCode::from),
         Command::Gallery(arguments) => gallery::run(&arguments).map(ExitCode::from),
+        Command::Clips(arguments) => clips::run(&arguments).map(ExitCode::from),
         Command::Track(arguments) => track::run(&arguments).map(ExitCode::from),
         Command::Doctor(arguments) => doctor::run(&arguments).map(ExitCode::from),
         Command::Models(arguments) => models::run(arguments),

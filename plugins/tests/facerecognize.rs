@@ -95,7 +95,7 @@ fn known_track_is_named_and_told_once() {
 
 #[test]
 fn event_stays_on_the_buffers_for_a_second() {
-    let mut world = World::new(&[]);
+    let mut world = World::new(&[("alert-mode", "none")]);
     let mut ids = HashSet::new();
     for n in 0..40 {
         let faces = world.faces(n, [RED, BLUE], [7, 8]);
@@ -114,7 +114,7 @@ fn event_stays_on_the_buffers_for_a_second() {
 
 #[test]
 fn event_of_buffers_without_time_does_not_stay_for_ever() {
-    let mut world = World::new(&[]);
+    let mut world = World::new(&[("alert-mode", "none")]);
     for n in 0..40 {
         let mut buffer = frame(n, [RED, BLUE], [7, 8]);
         buffer.get_mut().unwrap().set_pts(gst::ClockTime::NONE);
@@ -265,7 +265,7 @@ fn change_of_the_gallery_by_others_is_taken_over() {
     assert_eq!(names(&faces), [ADA, (Status::Known, Some("Bob"))]);
     let messages = world.rig.messages();
     let told: Vec<_> = messages.iter().filter_map(|m| m.structure()).map(|s| s.name()).collect();
-    assert_eq!(told, ["gallery-changed", "face-identity"]);
+    assert_eq!(told, ["gallery-changed", "face-identity", "face-alert"]);
     world.faces(2, [RED, BLUE], [7, 8]);
     assert!(world.rig.structures("gallery-changed").is_empty(), "once per change");
 }

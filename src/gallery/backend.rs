@@ -13,7 +13,7 @@ use crate::embed::Fingerprint;
 /// An open gallery: a file, or a database on a server.
 pub(super) enum Backend {
     File(store::Store),
-    Server(postgres::Store),
+    Server(Box<postgres::Store>),
 }
 
 /// A transaction that writes people and samples.
@@ -45,7 +45,8 @@ impl Backend {
                 store::Store::open(path, access, fingerprint, busy).map(Self::File)
             }
             Location::Server(address) => {
-                postgres::Store::open(address, access, fingerprint, busy).map(Self::Server)
+                let store = postgres::Store::open(address, access, fingerprint, busy)?;
+                Ok(Self::Server(Box::new(store)))
             }
         }
     }

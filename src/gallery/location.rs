@@ -104,21 +104,21 @@ impl From<OsString> for Location {
     }
 }
 
+impl From<&Path> for Location {
+    fn from(path: &Path) -> Self {
+        path.as_os_str().to_owned().into()
+    }
+}
+
 impl From<PathBuf> for Location {
     fn from(path: PathBuf) -> Self {
         path.into_os_string().into()
     }
 }
 
-impl From<&Path> for Location {
-    fn from(path: &Path) -> Self {
-        path.to_path_buf().into()
-    }
-}
-
 impl From<&PathBuf> for Location {
     fn from(path: &PathBuf) -> Self {
-        path.clone().into()
+        path.as_os_str().to_owned().into()
     }
 }
 
@@ -171,7 +171,7 @@ impl fmt::Display for Target {
         if let Some(user) = &self.user {
             write!(f, "{user}@")?;
         }
-        let port = (self.port != PORT).then(|| format!(":{}", self.port)).unwrap_or_default();
+        let port = if self.port == PORT { String::new() } else { format!(":{}", self.port) };
         match self.host.contains(':') {
             true => write!(f, "[{}]{port}/{}", self.host, self.database)?,
             false => write!(f, "{}{port}/{}", self.host, self.database)?,

@@ -51,7 +51,8 @@ pub struct AuditEntry {
     /// UTC, e.g. `2026-11-22T09:30:00.000Z`.
     pub at: String,
     /// `enroll`, `rename`, `merge`, `remove`, `remove-sample`, `reject`, `set-threshold`,
-    /// `set-expiry`, `set-attributes`, `clear` or `forget`.
+    /// `set-expiry`, `set-attributes`, `clear`, `forget`, `import`, `copy`, `migrate`, `roll-back` or
+    /// `restore`.
     pub what: String,
     /// To whom; `None` for what concerned everybody or somebody forgotten.
     pub person_id: Option<String>,

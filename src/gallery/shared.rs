@@ -208,7 +208,14 @@ fn answer(dial: &Dial, questions: &Receiver<Question>) {
                 None => dial.store(),
             };
             match connected {
-                Ok(connected) => store.insert(connected).nearest(&embedding, k, vote, left),
+                Ok(connected) => {
+                    let found = store.insert(connected).nearest(&embedding, k, vote, left);
+                    found.map_err(|error| match error {
+                        // What was asked for, not what was left of it.
+                        SearchError::Deadline { .. } => SearchError::Deadline { limit },
+                        other => other,
+                    })
+                }
                 Err(error) => Err(SearchError::Server { reason: error.to_string() }),
             }
         };

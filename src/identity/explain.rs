@@ -21,7 +21,7 @@ pub struct Facts<'a> {
     /// The same for the nearest person of the last result, if they have a threshold of their own.
     pub own_threshold: Option<f32>,
     pub min_margin: f32,
-    /// Results in a row that agree, and how many are needed.
+    /// Results that agree, and how many are needed.
     pub agreeing: u32,
     pub needed: u32,
     /// What the results said: a name, or `None` for nobody, and how often.
@@ -48,7 +48,7 @@ pub fn explain(facts: &Facts<'_>) -> String {
     }
     if facts.last.is_some() {
         let Facts { agreeing, needed, .. } = facts;
-        let _ = write!(text, " Results in a row that agree: {agreeing}, needed: {needed}.");
+        let _ = write!(text, " Results that agree: {agreeing}, needed: {needed}.");
     }
     if !facts.votes.is_empty() {
         let vote = |(name, count): &(Option<&str>, u32)| {
@@ -218,7 +218,7 @@ mod tests {
             text,
             "Track 7 is confirming: perhaps \"Ada\". Last result: \"Ada\" is nearest with \
              similarity 0.712, at least the threshold 0.360; 0.459 before the second, \"Bob\" with \
-             0.253, at least the margin 0.050. Results in a row that agree: 2, needed: 4. Votes so \
+             0.253, at least the margin 0.050. Results that agree: 2, needed: 4. Votes so \
              far: nobody 1, \"Ada\" 2. Next look: in 1 frame."
         );
     }
@@ -240,7 +240,7 @@ mod tests {
         assert_eq!(
             text,
             "Track 7 is known: \"Ada\". Last result: \"Ada\" is nearest with similarity 0.310, below \
-             their own threshold 0.500; there is no second person. Results in a row that agree: 1, \
+             their own threshold 0.500; there is no second person. Results that agree: 1, \
              needed: 4. Votes so far: \"Ada\" 5, nobody 1. Next look: in 12 frames and 0.4 s."
         );
     }
@@ -258,7 +258,7 @@ mod tests {
         assert_eq!(
             text,
             "Track 7 is unknown: nobody of the gallery. The gallery has nobody to compare with. \
-             Results in a row that agree: 6, needed: 4. Votes so far: nobody 6. Next look: in 0.1 s."
+             Results that agree: 6, needed: 4. Votes so far: nobody 6. Next look: in 0.1 s."
         );
     }
 
@@ -277,7 +277,7 @@ mod tests {
             explain(&uncertain),
             "Track 7 is uncertain: too near to call. Last result: \"Ada\" is nearest with similarity \
              0.510, at least the threshold 0.360; 0.015 before the second, \"Bob\" with 0.495, less \
-             than the margin 0.050. Results in a row that agree: 4, needed: 4. Votes so far: nobody \
+             than the margin 0.050. Results that agree: 4, needed: 4. Votes so far: nobody \
              4. Next look: only if the face may be another's, or the gallery changes."
         );
         let strict = explain(&Facts { own_threshold: Some(0.6), min_margin: 0.0, ..uncertain });
@@ -308,8 +308,8 @@ mod tests {
             text,
             "Track 7 is filtered (small-face): the face is small: 32 px, at least 50 px are needed. \
              What was known of it stays: known, \"Ada\". Last result: \"Ada\" is nearest with \
-             similarity 0.712, at least the threshold 0.360; there is no second person. Results in a \
-             row that agree: 4, needed: 4. Votes so far: \"Ada\" 4. Next look: in 3 frames."
+             similarity 0.712, at least the threshold 0.360; there is no second person. Results that \
+             agree: 4, needed: 4. Votes so far: \"Ada\" 4. Next look: in 3 frames."
         );
     }
 

@@ -156,7 +156,13 @@ impl TrackSummaries {
         log.zones.clear();
         log.zones.extend_from_slice(sighting.zones);
         log.established |= sighting.established;
-        if !matches!(sighting.status, Status::Filtered | Status::Error) {
+        // A face that goes over to another one has no identity for the last frame of its track.
+        let says = match sighting.status {
+            Status::Filtered | Status::Error => false,
+            Status::Untracked | Status::Identifying => log.status == Status::Untracked,
+            _ => true,
+        };
+        if says {
             (log.status, log.confirmed) = (sighting.status, sighting.confirmed);
             log.person = sighting.person.cloned();
         }
@@ -395,6 +401,11 @@ mod tests {
         // What a filter says of one frame is not who it was; a predicted face was not seen.
         all.see(&Sighting { status: Status::Filtered, ..sighting(3) }, 180 * MS);
         all.see(&Sighting { observed: false, person: Some(&ada), ..known }, 220 * MS);
+        // The tracker went over to another face, and is told so.
+        all.see(
+            &Sighting { observed: false, status: Status::Identifying, ..sighting(3) },
+            260 * MS,
+        );
         let track = all.end(3).unwrap();
         assert_eq!((track.first_seen_ns, track.last_seen_ns), (20 * MS, 180 * MS));
         assert_eq!((track.observations, track.established), (3, true));

@@ -42,8 +42,6 @@ struct Component {
     previous: Vec<usize>,
     distance: Vec<f64>,
     done: Vec<bool>,
-    /// Rows that were given their cheapest column at once, from 1 on.
-    taken: Vec<bool>,
 }
 
 impl Assignment {
@@ -165,14 +163,7 @@ impl Component {
         reset(&mut self.col_potential, cols + 1, 0.0);
         reset(&mut self.row_of_col, cols + 1, NONE);
         reset(&mut self.previous, cols + 1, 0);
-        reset(&mut self.taken, rows + 1, false);
         for row in 1..=rows {
-            self.taken[row] = self.take_cheapest(row, cols);
-        }
-        for row in 1..=rows {
-            if self.taken[row] {
-                continue;
-            }
             reset(&mut self.distance, cols + 1, f64::INFINITY);
             reset(&mut self.done, cols + 1, false);
             let mut col = self.shortest_path(row, cols);
@@ -182,21 +173,6 @@ impl Component {
                 col = before;
             }
         }
-    }
-
-    /// Gives a row its cheapest column, if no other row has it. With the cost as the row's potential
-    /// that is part of an optimum for as long as only such pairs are there, and most rows of a
-    /// crowd need no path then (the initial reduction of Jonker and Volgenant).
-    fn take_cheapest(&mut self, row: usize, cols: usize) -> bool {
-        let costs = &self.matrix[(row - 1) * cols..row * cols];
-        let cheapest = costs.iter().enumerate().min_by(|a, b| a.1.total_cmp(b.1));
-        let Some((col, cost)) = cheapest else { return false };
-        self.row_potential[row] = *cost;
-        let free = self.row_of_col[col + 1] == NONE;
-        if free {
-            self.row_of_col[col + 1] = row;
-        }
-        free
     }
 
     /// The free column at the end of the shortest alternating path from `row`; updates the

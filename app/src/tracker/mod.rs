@@ -64,9 +64,9 @@ mod watchdog;
 
 use std::fmt;
 
-use face_core::gallery::Location;
 pub use error::TrackerError;
 pub use event::{Event, FaceMessage, TrackedFrame};
+use face_core::gallery::Location;
 pub use frame::{Frame, FrameFault};
 pub use frames::TrackedFrames;
 pub use source::Source;

@@ -227,7 +227,7 @@ pub(super) fn clear(arguments: &ClearArguments) -> anyhow::Result<Exit> {
 }
 
 /// 90m, 12h or 30d; at most a century.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let expected = || "a number and m, h or d is needed, such as 30d".to_owned();
     let unit = text.chars().last().ok_or_else(expected)?;
     let number: u64 = text[..text.len() - unit.len_utf8()].parse().map_err(|_| expected())?;
@@ -242,7 +242,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// `2027-01-31` or `2027-01-31T18:30:00Z`, from 1970 on.
-fn moment(text: &str) -> Result<SystemTime, String> {
+pub(crate) fn moment(text: &str) -> Result<SystemTime, String> {
     let expected = || "a time in UTC is needed, such as 2027-01-31 or 2027-01-31T18:30:00Z";
     let (date, time) = match text.split_once('T') {
         Some((date, time)) => (date, time.strip_suffix('Z').ok_or_else(expected)?),

@@ -4,7 +4,7 @@ mod audit;
 mod backup;
 mod calibrate;
 mod copy;
-mod edit;
+pub(crate) mod edit;
 mod forget;
 mod list;
 mod migrate;
@@ -113,7 +113,7 @@ impl Common {
 
 /// The option of what cannot be undone.
 #[derive(Debug, clap::Args)]
-struct Consent {
+pub(crate) struct Consent {
     /// Do it without asking
     #[arg(long, short)]
     yes: bool,
@@ -121,7 +121,7 @@ struct Consent {
 
 impl Consent {
     /// May it be done? Asks on a terminal.
-    fn given(&self, what: &str) -> anyhow::Result<bool> {
+    pub(crate) fn given(&self, what: &str) -> anyhow::Result<bool> {
         if self.yes {
             return Ok(true);
         }
@@ -174,7 +174,7 @@ impl<'a> PersonRecord<'a> {
 }
 
 /// Prints rows in columns as wide as their longest cell; the last one is as it comes.
-fn table<const N: usize>(rows: &[[String; N]]) -> anyhow::Result<()> {
+pub(crate) fn table<const N: usize>(rows: &[[String; N]]) -> anyhow::Result<()> {
     let rows: Vec<[String; N]> =
         rows.iter().map(|row| row.each_ref().map(|cell| printable(cell))).collect();
     let width =

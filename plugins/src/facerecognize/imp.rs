@@ -13,6 +13,14 @@
 //! (then without person-id, name and similarity), and `gallery-changed` {generation} when the gallery
 //! was written to.
 //!
+//! Posts `face-alert` {event, event-id, track-id, person-id, name, similarity, top-k, zones, camera, pts,
+//! running-time, utc, dry-run, crop} when the identity of a track is confirmed (known-face,
+//! unknown-face), becomes another one (identity-changed), and when such a track ends
+//! (face-disappeared). The same stands in the events of the metadata, from the buffer that triggered
+//! it on. `alert-mode`, `alert-repeat`, `alert-cooldown` and `alert-rules` decide about whom, how often
+//! and where. At the end of every track a `face-track` sums it up, in place of facetrack's. See
+//! docs/alerts.md for all fields.
+//!
 //! When the face of a track turns out to be another person's, the element sends `face-track-split`
 //! upstream: facetrack ends the track, and the face gets a new one. When a new track turns out to be
 //! a lost one come back, it sends `face-relink`.
@@ -26,6 +34,8 @@
 //!   `person-id`, `name`, `similarity`).
 //! - `forget(person-id)` → `person-id`: erases a person from the gallery, as `facectl gallery forget`.
 //! - `reload()` → `generation`: takes over changes of the gallery at once.
+//!
+//! The action signal `explain(track-id)` answers with a string: why the track is what it is.
 //!
 //! ```bash
 //! gst-launch-1.0 filesrc location=clip.mp4 ! decodebin ! videoconvert ! onnxfacedetect ! queue max-size-buffers=2 max-size-bytes=0 max-size-time=0 ! facetrack ! facerecognize gallery=people.gallery ! faceannotate ! videoconvert ! autovideosink

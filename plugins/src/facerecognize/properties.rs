@@ -226,15 +226,6 @@ pub(super) fn all() -> Vec<glib::ParamSpec> {
             .default_value(defaults.top_k)
             .mutable_playing()
             .build(),
-        glib::ParamSpecBoolean::builder("embed-output")
-            .nick("Output embeddings")
-            .blurb(
-                "Put the embeddings into the metadata; they are biometric data, so off \
-                 unless asked for",
-            )
-            .default_value(defaults.embed_output)
-            .mutable_playing()
-            .build(),
         glib::ParamSpecUInt::builder("reload-interval")
             .nick("Reload interval")
             .blurb(
@@ -244,19 +235,43 @@ pub(super) fn all() -> Vec<glib::ParamSpec> {
             .default_value(defaults.reload_interval)
             .mutable_playing()
             .build(),
-        event_hold::property(),
-        stats(),
     ]);
+    properties.extend(output(&defaults));
     properties.extend(schedule(&defaults));
+    properties.extend(confirmation(&defaults.confirm));
     properties.extend(filters(&defaults.filters));
+    properties.extend(directions(&defaults.filters));
     properties.extend(alerts::properties());
     properties.extend(EnrollSettings::properties());
     properties
 }
 
-/// When faces are looked at, and when an identity is confirmed.
+/// What is written beside the identity.
+fn output(defaults: &Settings) -> Vec<glib::ParamSpec> {
+    vec![
+        event_hold::property(),
+        stats(),
+        glib::ParamSpecBoolean::builder("embed-output")
+            .nick("Output embeddings")
+            .blurb(
+                "Put the embeddings into the metadata; they are biometric data, so off \
+                 unless asked for",
+            )
+            .default_value(defaults.embed_output)
+            .mutable_playing()
+            .build(),
+        glib::ParamSpecBoolean::builder("head-pose")
+            .nick("Head pose")
+            .blurb("Write how the head of every observed face with landmarks is turned")
+            .default_value(defaults.head_pose)
+            .mutable_playing()
+            .build(),
+    ]
+}
+
+/// When faces are looked at.
 fn schedule(defaults: &Settings) -> Vec<glib::ParamSpec> {
-    let Settings { schedule, confirm, .. } = defaults;
+    let schedule = &defaults.schedule;
     vec![
         glib::ParamSpecEnum::builder_with_default::<Policy>("reid-policy", schedule.policy.into())
             .nick("Re-identification policy")
@@ -303,6 +318,12 @@ fn schedule(defaults: &Settings) -> Vec<glib::ParamSpec> {
             .default_value(defaults.max_per_second)
             .mutable_playing()
             .build(),
+    ]
+}
+
+/// When an identity is confirmed.
+fn confirmation(confirm: &ConfirmConfig) -> Vec<glib::ParamSpec> {
+    vec![
         glib::ParamSpecUInt::builder("confirm-count")
             .nick("Confirming results")
             .blurb(
@@ -322,25 +343,11 @@ fn schedule(defaults: &Settings) -> Vec<glib::ParamSpec> {
             .default_value(confirm.time_ns)
             .mutable_playing()
             .build(),
-        glib::ParamSpecBoolean::builder("head-pose")
-            .nick("Head pose")
-            .blurb("Write how the head of every observed face with landmarks is turned")
-            .default_value(defaults.head_pose)
-            .mutable_playing()
-            .build(),
     ]
 }
 
-/// Which faces are not looked at.
+/// Which faces are not looked at because of where they are.
 fn filters(defaults: &FilterConfig) -> Vec<glib::ParamSpec> {
-    let flag = |name: &'static str, nick: &'static str, blurb: &'static str, default: bool| {
-        let flag = glib::ParamSpecBoolean::builder(name).nick(nick).blurb(blurb);
-        flag.default_value(default).mutable_playing().build()
-    };
-    let number = |name: &'static str, nick: &'static str, blurb: &'static str, most, default| {
-        let number = glib::ParamSpecFloat::builder(name).nick(nick).blurb(blurb);
-        number.minimum(0.0).maximum(most).default_value(default).mutable_playing().build()
-    };
     vec![
         glib::ParamSpecUInt::builder("min-face-size")
             .nick("Smallest face")
@@ -359,6 +366,24 @@ fn filters(defaults: &FilterConfig) -> Vec<glib::ParamSpec> {
             )
             .mutable_playing()
             .build(),
+        flag(
+            "require-centered",
+            "Centred faces only",
+            "Filter faces whose five points all lie in the left, right, upper or lower half of the box",
+            defaults.require_centered,
+        ),
+        flag(
+            "require-track",
+            "Tracked faces only",
+            "Filter faces without a track",
+            defaults.require_track,
+        ),
+    ]
+}
+
+/// Which directions of the head, and which quality, are not looked at.
+fn directions(defaults: &FilterConfig) -> Vec<glib::ParamSpec> {
+    vec![
         flag(
             "require-frontal",
             "Frontal faces only",
@@ -387,12 +412,6 @@ fn filters(defaults: &FilterConfig) -> Vec<glib::ParamSpec> {
             180.0,
             defaults.max_roll,
         ),
-        flag(
-            "require-centered",
-            "Centred faces only",
-            "Filter faces whose five points all lie in the left, right, upper or lower half of the box",
-            defaults.require_centered,
-        ),
         number(
             "min-quality",
             "Least quality",
@@ -401,13 +420,29 @@ fn filters(defaults: &FilterConfig) -> Vec<glib::ParamSpec> {
             1.0,
             defaults.min_quality,
         ),
-        flag(
-            "require-track",
-            "Tracked faces only",
-            "Filter faces without a track",
-            defaults.require_track,
-        ),
     ]
+}
+
+fn flag(
+    name: &'static str,
+    nick: &'static str,
+    blurb: &'static str,
+    default: bool,
+) -> glib::ParamSpec {
+    let flag = glib::ParamSpecBoolean::builder(name).nick(nick).blurb(blurb);
+    flag.default_value(default).mutable_playing().build()
+}
+
+/// A number from 0 to `most`.
+fn number(
+    name: &'static str,
+    nick: &'static str,
+    blurb: &'static str,
+    most: f32,
+    default: f32,
+) -> glib::ParamSpec {
+    let number = glib::ParamSpecFloat::builder(name).nick(nick).blurb(blurb);
+    number.minimum(0.0).maximum(most).default_value(default).mutable_playing().build()
 }
 
 fn stats() -> glib::ParamSpec {

@@ -143,7 +143,7 @@ fields! { face, Face:
 
 fields! { event, Event:
     ID = "id", String, "UUID", required, "the same on every buffer that repeats the event";
-    KIND = "kind", String, "", required, "what happened: known-face, unknown-face, face-disappeared, identity-changed, face-identity, or another word";
+    KIND = "kind", String, "", required, "what happened: known-face, unknown-face, face-disappeared, identity-changed, face-identity, zone-enter, zone-exit, zone-dwell, or another word";
     TRACK_ID = "track-id", UInt64, "", optional, "id of the track; 0 or missing: none";
     PERSON_ID = "person-id", String, "", optional, "id of the person in the gallery";
     NAME = "name", String, "", optional, "name of the person";

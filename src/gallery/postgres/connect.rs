@@ -14,6 +14,9 @@ use crate::gallery::location::{Address, Target};
 /// How long a server may take to accept a connection and let the role in.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Less than that and nobody would get in, whatever a caller asks for.
+const LEAST_LIMIT: Duration = Duration::from_secs(1);
+
 /// How long sent data may stay unacknowledged before the connection counts as lost.
 const USER_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -77,8 +80,8 @@ impl Connector {
         Ok(Self { config, tls, schema: target.schema.clone(), shown })
     }
 
-    /// Connects, or gives up after twice [`CONNECT_TIMEOUT`], whatever the server does.
-    pub(super) fn connect(&self) -> Result<Client, GalleryError> {
+    /// Connects, or gives up after `limit`, at least a second, whatever the server does.
+    pub(super) fn connect(&self, limit: Duration) -> Result<Client, GalleryError> {
         let (sender, receiver) = crossbeam_channel::bounded(1);
         let (config, tls) = (self.config.clone(), self.tls.clone());
         // The time for a name's resolution, the handshake and the log-in has no limit of its own:
@@ -93,8 +96,8 @@ impl Connector {
         };
         let spawned = std::thread::Builder::new().name("face-gallery-connect".into()).spawn(work);
         spawned.map_err(|e| self.unreachable(&e))?;
-        match receiver.recv_timeout(2 * CONNECT_TIMEOUT) {
-            Ok(client) => client.map_err(|e| super::error("open", &self.shown, &e)),
+        match receiver.recv_timeout(limit.clamp(LEAST_LIMIT, 2 * CONNECT_TIMEOUT)) {
+            Ok(client) => client.map_err(|e| super::fault::error("open", &self.shown, &e)),
             Err(_) => Err(self.unreachable(&"the server does not answer")),
         }
     }

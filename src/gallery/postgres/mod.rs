@@ -7,6 +7,7 @@
 
 mod changes;
 mod connect;
+mod fault;
 mod people;
 mod rows;
 mod search;
@@ -15,11 +16,10 @@ mod spaces;
 mod tests;
 mod tls;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
-use postgres::error::SqlState;
 use postgres::fallible_iterator::FallibleIterator;
 use postgres::types::ToSql;
 use postgres::{Client, IsolationLevel, Transaction};
@@ -33,6 +33,7 @@ use super::location::Address;
 use super::{Access, Enrolled, GalleryError, NewSample};
 use crate::embed::{Embedding, Fingerprint};
 use connect::Connector;
+use fault::{Fault, chain, damaged_text, error};
 
 /// One step per schema version: the first makes version 1 of an empty schema.
 const STEPS: [&str; 1] = [include_str!("schema.sql")];
@@ -50,6 +51,7 @@ const EXISTS: &str = "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_tables \
 
 /// How long a server may take to answer whether it is there.
 const ANSWER: Duration = Duration::from_secs(3);
+const LEAST_ANSWER: Duration = Duration::from_millis(500);
 
 /// Largest dimension that pgvector's HNSW index takes.
 const MAX_DIM: usize = 2000;
@@ -80,116 +82,11 @@ impl Dial {
     /// Connects, for reading.
     pub(super) fn store(&self) -> Result<Store, GalleryError> {
         let Self { connector, busy, space } = self.clone();
-        let session = Mutex::new(connector.connect()?);
+        let session = Mutex::new(connector.connect(busy)?);
         let store = Store { connector, session, access: Access::Read, busy, space };
         store.enter(&mut store.session.lock())?;
         Ok(store)
     }
-}
-
-/// Why something in a transaction failed.
-enum Fault {
-    Sql(postgres::Error),
-    Gallery(GalleryError),
-}
-
-impl From<postgres::Error> for Fault {
-    fn from(error: postgres::Error) -> Self {
-        Fault::Sql(error)
-    }
-}
-
-impl From<GalleryError> for Fault {
-    fn from(error: GalleryError) -> Self {
-        Fault::Gallery(error)
-    }
-}
-
-impl Fault {
-    fn named(self, op: &'static str, shown: &Path) -> GalleryError {
-        match self {
-            Fault::Sql(e) => error(op, shown, &e),
-            Fault::Gallery(e) => e,
-        }
-    }
-}
-
-/// Maps an error of the server or the connection to what a caller can act on. Only the message is
-/// taken over: details of the server may quote a row, and with it a name.
-fn error(op: &'static str, shown: &Path, error: &postgres::Error) -> GalleryError {
-    let path = shown.to_path_buf();
-    let Some(db) = error.as_db_error() else {
-        return client_error(op, path, error);
-    };
-    let code = db.code();
-    let message = db.message().to_owned();
-    if [
-        &SqlState::LOCK_NOT_AVAILABLE,
-        &SqlState::T_R_SERIALIZATION_FAILURE,
-        &SqlState::T_R_DEADLOCK_DETECTED,
-    ]
-    .contains(&code)
-    {
-        return GalleryError::Busy { op, path };
-    }
-    // Classes of SQLSTATE: connections, shut-downs, and too little of something.
-    match code.code().get(..2) {
-        Some("08" | "57") => GalleryError::Unreachable { op, path, reason: message },
-        Some("28" | "3D") => {
-            let reason = format!("the server lets nobody in: {message}");
-            GalleryError::Refused { op, path, reason }
-        }
-        Some("25") => {
-            let reason = format!("the server is for reading only: {message}");
-            GalleryError::Refused { op, path, reason }
-        }
-        _ if *code == SqlState::INSUFFICIENT_PRIVILEGE => {
-            let reason = format!("the role lacks a right: {message}");
-            GalleryError::Refused { op, path, reason }
-        }
-        Some("42") => GalleryError::Corrupt { op, path, reason: damaged_text(&message) },
-        _ => GalleryError::Failed { op, path, source: message.into() },
-    }
-}
-
-/// An error that the server did not send. The crate tells its kinds apart by their texts only.
-fn client_error(op: &'static str, path: PathBuf, error: &postgres::Error) -> GalleryError {
-    let reason = chain(error);
-    let is = |kinds: &[&str]| !error.is_closed() && kinds.iter().any(|k| reason.starts_with(k));
-    if is(&["error deserializing", "error serializing", "invalid column", "query returned"]) {
-        return GalleryError::Corrupt { op, path, reason: damaged_text(&reason) };
-    }
-    if is(&["invalid configuration", "authentication error"]) {
-        let reason = format!(
-            "the server lets nobody in: {reason}; the password may be in PGPASSWORD or ~/.pgpass"
-        );
-        return GalleryError::Refused { op, path, reason };
-    }
-    if is(&["error performing TLS handshake"]) {
-        let reason = format!(
-            "{reason}; sslrootcert=FILE in the address names the certificates to trust, \
-             sslmode=disable sends faces unencrypted"
-        );
-        return GalleryError::Refused { op, path, reason };
-    }
-    GalleryError::Unreachable { op, path, reason }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
-}
-
-fn damaged_text(what: impl std::fmt::Display) -> String {
-    format!("its tables are not as they should be ({what}); restore the database from a backup")
 }
 
 /// A transaction, and what `meta` says in it.
@@ -304,7 +201,8 @@ fn table(space: i32) -> String {
 
 impl Store {
     /// Connects, checks that there is a gallery of a known version, and with [`Access::Create`]
-    /// makes one of `fingerprint`. `busy` is how long a write waits for another one.
+    /// makes one of `fingerprint`. `busy` is how long a write waits for another one, and whoever
+    /// connects for the server, if that is not less than a second.
     pub(super) fn open(
         address: &Address,
         access: Access,
@@ -312,7 +210,7 @@ impl Store {
         busy: Duration,
     ) -> Result<Self, GalleryError> {
         let connector = Connector::new(address)?;
-        let session = Mutex::new(connector.connect()?);
+        let session = Mutex::new(connector.connect(busy)?);
         let store = Self { connector, session, access, busy, space: None };
         let create = fingerprint.filter(|_| access == Access::Create);
         store.prepare(create)?;
@@ -351,8 +249,9 @@ impl Store {
     /// The connection, made anew if it was lost.
     fn session(&self) -> Result<MutexGuard<'_, Client>, GalleryError> {
         let mut session = self.session.lock();
-        if session.is_closed() || session.is_valid(ANSWER).is_err() {
-            *session = self.connector.connect()?;
+        if session.is_closed() || session.is_valid(ANSWER.min(self.busy.max(LEAST_ANSWER))).is_err()
+        {
+            *session = self.connector.connect(self.busy)?;
             self.enter(&mut session)?;
         }
         Ok(session)

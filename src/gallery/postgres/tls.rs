@@ -128,3 +128,74 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<S> {
         Pin::new(&mut self.0).poll_shutdown(context)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+
+    use rustls::pki_types::PrivateKeyDer;
+
+    use crate::embed::{Embedding, Fingerprint};
+    use crate::gallery::{Access, Gallery, GalleryError, Location};
+
+    use super::*;
+
+    /// Accepts one connection as a server that wants TLS, with the certificate of tests/data, which
+    /// is for "localhost"; what the client said first, if it took the certificate.
+    fn serve(listener: &TcpListener) -> Option<Vec<u8>> {
+        let data = |name: &str| format!("{}/tests/data/tls/{name}", env!("CARGO_MANIFEST_DIR"));
+        let certificate = CertificateDer::from_pem_file(data("server.pem")).unwrap();
+        let key = PrivateKeyDer::from_pem_file(data("server.key")).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], key)
+            .unwrap();
+        let (mut plain, _) = listener.accept().unwrap();
+        // SSLRequest of PostgreSQL's protocol, and the answer "yes".
+        let mut request = [0; 8];
+        plain.read_exact(&mut request).unwrap();
+        assert_eq!(request, [0, 0, 0, 8, 4, 210, 22, 47]);
+        plain.write_all(b"S").unwrap();
+        let mut tls = rustls::ServerConnection::new(Arc::new(config)).unwrap();
+        let mut stream = rustls::Stream::new(&mut tls, &mut plain);
+        let mut said = vec![0; 1024];
+        let length = stream.read(&mut said).ok()?;
+        said.truncate(length);
+        Some(said)
+    }
+
+    /// What the server heard, and how opening the gallery ended.
+    fn meet(host: &str, rest: &str) -> (Option<Vec<u8>>, GalleryError) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let address = format!("postgresql://cam:secret@{host}:{port}/faces?sslmode=require{rest}");
+        let probe = Embedding::new(&[1.0, 0.0]).unwrap();
+        let fingerprint = Fingerprint { model: "m".into(), alignment: "a".into(), probe };
+        std::thread::scope(|scope| {
+            let server = scope.spawn(|| serve(&listener));
+            let location = Location::from(address.as_str());
+            let error = Gallery::open(location, &fingerprint, Access::Read).unwrap_err();
+            (server.join().unwrap(), error)
+        })
+    }
+
+    #[test]
+    fn certificate_and_name_are_checked_before_anything_is_said() {
+        let ca = format!("&sslrootcert={}/tests/data/tls/ca.pem", env!("CARGO_MANIFEST_DIR"));
+        let (heard, _) = meet("localhost", &ca);
+        let heard = heard.expect("the certificate is good");
+        assert!(heard.windows(9).any(|w| w == b"user\0cam\0"), "{heard:?}");
+        // The right certificate for another name, and one that nobody vouches for.
+        let own = format!("&sslrootcert={}/tests/data/tls/server.pem", env!("CARGO_MANIFEST_DIR"));
+        for (host, rest) in [("127.0.0.1", &ca), ("localhost", &own)] {
+            let (heard, error) = meet(host, rest);
+            assert_eq!(heard, None, "{host}");
+            assert!(matches!(error, GalleryError::Refused { .. }), "{error:?}");
+            assert!(error.to_string().contains("TLS handshake"), "{error}");
+        }
+    }
+}

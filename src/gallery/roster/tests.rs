@@ -82,7 +82,7 @@ fn forgetting_that_a_reader_holds_up_names_the_file_and_can_be_finished() {
 #[test]
 fn what_a_killed_backup_left_is_removed() {
     let (folder, _gallery, mut roster) = three();
-    let left = folder.path().join("g.part");
+    let left = folder.folder().join("g.part");
     fs::create_dir(&left).unwrap();
     fs::write(left.join("lock"), b"").unwrap();
     fs::write(left.join("copy"), embedding(1).to_bytes()).unwrap();
