@@ -55,7 +55,7 @@ fn t19_source_is_followed_to_its_end() {
     result.unwrap();
     assert_eq!(frames(&events), (0..40).collect::<Vec<_>>());
     let tracks = events.iter().filter(
-        |event| matches!(event, Event::Message(m) if m.name() == "face-track" && m.element == "track"),
+        |event| matches!(event, Event::Message(m) if m.name() == "face-track" && m.element == "recognize"),
     );
     assert_eq!(tracks.count(), 2);
     assert_eq!(tapped.load(Ordering::SeqCst), 40);

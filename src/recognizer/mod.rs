@@ -11,7 +11,7 @@
 //! let embedder = model::resolve(model::DEFAULT_EMBEDDER, model::Task::Embedder)?;
 //! let mut recognizer = Recognizer::load(&detector, &embedder, &PoolOptions::default())?;
 //!
-//! let path = "family.gallery".as_ref();
+//! let path = "family.gallery";
 //! let gallery = Gallery::open(path, recognizer.fingerprint(), Access::Create)?;
 //! recognizer.enroll_image(&gallery, "Ada Lovelace", "ada.jpg", &EnrollRules::default())?;
 //!
