@@ -46,7 +46,7 @@ fn names(folder: &Path) -> Vec<String> {
 }
 
 #[test]
-fn real_every_face_names_the_people_of_the_clip() {
+fn real_t13_every_face_names_the_people_of_the_clip() {
     let Some(media) = media() else { return };
     let folder = tempfile::tempdir().unwrap();
     let gallery = folder.path().join("g.db");
@@ -109,7 +109,7 @@ fn real_default_settings_name_the_same_two_and_nobody_else() {
 }
 
 #[test]
-fn real_annotated_copy_keeps_pictures_and_sound() {
+fn real_t13_annotated_copy_keeps_pictures_and_sound() {
     let Some(media) = media() else { return };
     let folder = tempfile::tempdir().unwrap();
     let mut options = options(&media, HAMILTON);
@@ -166,7 +166,7 @@ fn real_interrupted_run_leaves_nothing() {
 }
 
 #[test]
-fn real_people_of_a_video_are_enrolled_and_found_again() {
+fn real_t17_people_of_a_video_are_enrolled_and_found_again() {
     let Some(media) = media() else { return };
     let folder = tempfile::tempdir().unwrap();
     let gallery = folder.path().join("g.db");

@@ -151,7 +151,7 @@ fn real_webcam_to_screen() {
 }
 
 #[test]
-fn real_rtsp_to_screen() {
+fn real_t24_rtsp_to_screen() {
     let Some(scene) = Scene::new() else { return };
     let Some(camera) = RtspCamera::serve(&scene.path().join("party.mp4")) else { return };
     let gallery = if enrol(&scene) { "GALLERY=people.gallery " } else { "" };

@@ -134,7 +134,7 @@ fn face_of_somebody_else_is_a_conflict() {
 }
 
 #[test]
-fn crops_of_a_track_are_compared_with_each_other() {
+fn t17_crops_of_a_track_are_compared_with_each_other() {
     let mut world = World::new(&[("every-face", "true")]);
     for (n, blue) in [220, 190, 60].into_iter().enumerate() {
         world.rig.run(frame(n as u64, [20, 200, blue], true));

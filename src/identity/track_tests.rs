@@ -333,7 +333,7 @@ fn gallery_change_renames_removes_and_looks_again() {
 }
 
 #[test]
-fn best_crops_are_kept_for_enrolment() {
+fn t12_best_crops_are_kept_for_enrolment() {
     let mut world = World::default();
     for (frame, weight) in [0.1, 0.5, 0.3, 0.4, 0.2].into_iter().enumerate() {
         world.weighed(1, frame as u64, EAST, &unknown(), weight);

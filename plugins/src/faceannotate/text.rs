@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn label_says_the_name_or_the_status() {
+    fn t7_label_says_the_name_or_the_status() {
         assert_eq!(label(&face(Status::Known, "Ada"), ALL), pair("Ada", "0.62"));
         assert_eq!(label(&face(Status::Confirming, "Ada"), ALL), pair("Ada ?", "0.62"));
         assert_eq!(label(&face(Status::Uncertain, ""), ALL), pair("uncertain", ""));
