@@ -275,7 +275,9 @@ impl FaceElements {
         if let Some(model) = embedder {
             recognizer.set_property("model", model);
         }
-        if let Some(gallery) = &options.gallery {
+        if let Some(gallery) = options.gallery {
+            // Whoever looks at the pipeline sees its properties.
+            gallery.refuse_password()?;
             recognizer.set_property("gallery", gallery.reveal().to_string_lossy().as_ref());
         }
         if let Some(threshold) = threshold {
@@ -324,4 +326,24 @@ pub(crate) fn discard(name: &str) -> Result<gst::Element, AnalyzeError> {
     // A stream that never gets data must not hold up the start.
     sink.set_property("async", false);
     Ok(sink)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn address_of_a_gallery_with_a_password_is_refused_with_the_way_out() {
+        init().unwrap_or_else(|e| panic!("{e}"));
+        let build = |text: &str| {
+            let gallery = Location::from(text);
+            FaceElements::build(&FaceOptions { gallery: Some(&gallery), ..FaceOptions::default() })
+        };
+        let refused = build("postgresql://cam:geheim@h/d").err().map(|e| e.to_string());
+        let refused = refused.unwrap_or_else(|| panic!("a password was taken"));
+        assert!(refused.contains("PGPASSWORD") && !refused.contains("geheim"), "{refused}");
+        let address = "postgresql://cam@h/d?sslmode=disable";
+        let faces = build(address).unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(faces.recognizer.property::<String>("gallery"), address);
+    }
 }

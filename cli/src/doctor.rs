@@ -296,5 +296,10 @@ fn gallery(location: &Location, fingerprint: Option<&Fingerprint>) -> Check {
         let advice = format!("close it with 'chmod 600 {location}'");
         return Check::warning(NAME, detail + ", and others may read or write it", advice);
     }
+    if location.has_password() {
+        let advice = "put it into PGPASSWORD or a password file (PGPASSFILE, ~/.pgpass); \
+                      facerecognize, analyze and watch refuse it in the address";
+        return Check::warning(NAME, detail + "; its address has a password in it", advice);
+    }
     Check::ok(NAME, detail)
 }

@@ -111,6 +111,27 @@ fn wrong_passwords_are_never_shown() {
 }
 
 #[test]
+fn password_in_an_address_is_warned_of_and_kept_out_of_pipelines() {
+    let Some(shared) = Shared::new() else { return };
+    let fingerprint =
+        Fingerprint { model: "net".into(), alignment: "arcface-112".into(), probe: embedding(0) };
+    let with = shared.address.replacen('@', &format!(":{}@", shared.password), 1);
+    let gallery = Gallery::open(&with, &fingerprint, Access::Create).unwrap();
+    gallery.enroll("Ann", &[NewSample::new(embedding(1), "a.jpg")]).unwrap();
+    let mut doctor = shared.command(&["doctor", "--json", "--gallery", &with]);
+    let doctor = doctor.env("GST_FACE_MODEL_PATH", "/nowhere").env("XDG_DATA_HOME", "/nowhere");
+    let doctor = shared.said(doctor);
+    let report = &doctor.json()[0];
+    let check = report["checks"].as_array().unwrap().iter().find(|c| c["check"] == "gallery");
+    let check = check.unwrap();
+    // Without models there is no other embedder that the gallery could be not of.
+    assert_eq!(check["status"], "warning", "{check}");
+    assert!(check["advice"].as_str().unwrap().contains("PGPASSWORD"), "{check}");
+    let refused = shared.run(&["analyze", "--gallery", &with, env!("CARGO_MANIFEST_PATH")]);
+    refused.is_error(2, &["PGPASSWORD"]);
+}
+
+#[test]
 fn real_face_is_found_by_the_server() {
     let (Some(shared), Some(setup)) = (Shared::new(), Setup::new()) else { return };
     let people = setup.media("people");

@@ -218,13 +218,33 @@ pub(crate) fn model_error(error: &ModelError) -> gst::ErrorMessage {
 
 /// An error of the gallery as GStreamer's error at start.
 pub(crate) fn gallery_error(error: &GalleryError) -> gst::ErrorMessage {
-    let text = with_causes(error);
+    gst::error_msg!(gallery_code(error), ("{}", with_causes(error)))
+}
+
+fn gallery_code(error: &GalleryError) -> gst::ResourceError {
     match error {
-        GalleryError::NotFound { .. } => gst::error_msg!(gst::ResourceError::NotFound, ("{text}")),
-        GalleryError::Busy { .. } => gst::error_msg!(gst::ResourceError::Busy, ("{text}")),
-        GalleryError::OtherEmbedder { .. } | GalleryError::NewerSchema { .. } => {
-            gst::error_msg!(gst::ResourceError::Settings, ("{text}"))
-        }
-        _ => gst::error_msg!(gst::ResourceError::Read, ("{text}")),
+        GalleryError::NotFound { .. } => gst::ResourceError::NotFound,
+        GalleryError::Busy { .. } => gst::ResourceError::Busy,
+        GalleryError::OtherEmbedder { .. }
+        | GalleryError::NewerSchema { .. }
+        | GalleryError::Refused { .. } => gst::ResourceError::Settings,
+        GalleryError::Unreachable { .. } => gst::ResourceError::OpenRead,
+        _ => gst::ResourceError::Read,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_of_a_shared_gallery_are_told_from_a_server_that_is_away() {
+        let (op, path, reason) = ("open", PathBuf::from("postgresql://cam@h/d"), String::new());
+        let refused = GalleryError::Refused { op, path: path.clone(), reason: reason.clone() };
+        assert_eq!(gallery_code(&refused), gst::ResourceError::Settings);
+        let away = GalleryError::Unreachable { op, path: path.clone(), reason: reason.clone() };
+        assert_eq!(gallery_code(&away), gst::ResourceError::OpenRead);
+        let damaged = GalleryError::Corrupt { op, path, reason };
+        assert_eq!(gallery_code(&damaged), gst::ResourceError::Read);
     }
 }

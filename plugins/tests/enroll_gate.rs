@@ -72,7 +72,7 @@ impl World {
 
     /// What is stored of a person; nothing if nobody has that name.
     fn stored(&self, name: &str) -> Vec<StoredSample> {
-        let roster = Roster::open(&self.gallery(), Access::Read).unwrap();
+        let roster = Roster::open(self.gallery(), Access::Read).unwrap();
         roster.find(name).map_or(Vec::new(), |person| roster.samples(&person.id).unwrap())
     }
 }
@@ -167,11 +167,11 @@ fn pictures_are_stored_as_the_setting_says() {
             assert_eq!((stored.len(), (stored[0].crop, stored[0].loose)), (1, kept), "{setting}");
         }
         // What was kept is what another embedder can be given. Ada has no picture.
-        let plan = migrate::plan(&world.gallery(), &fingerprint("embedder_coarse.onnx")).unwrap();
+        let plan = migrate::plan(world.gallery(), &fingerprint("embedder_coarse.onnx")).unwrap();
         assert_eq!((plan.samples, plan.lost()), (3, if kept.0 { 1 } else { 3 }));
         let mut elsewhere = fingerprint("embedder_coarse.onnx");
         elsewhere.alignment = "another".into();
-        let plan = migrate::plan(&world.gallery(), &elsewhere).unwrap();
+        let plan = migrate::plan(world.gallery(), &elsewhere).unwrap();
         assert_eq!(plan.lost(), if kept.1 { 1 } else { 3 });
     }
 }
@@ -196,7 +196,7 @@ fn names_come_through_the_messages_whole_or_are_refused() {
             .enumerate()
     {
         if let Some(previous) = previous.replace(name.to_owned()) {
-            let roster = Roster::open(&world.gallery(), Access::Write).unwrap();
+            let roster = Roster::open(world.gallery(), Access::Write).unwrap();
             let id = roster.find(&previous).unwrap().id;
             drop(roster);
             let args = [id.to_value()];

@@ -228,7 +228,7 @@ fn enrolled_track_gets_its_name_at_once() {
     assert_eq!((told.get("track-id"), told.get("name")), (Ok(8u64), Ok("Bob")));
     assert_eq!(told.get::<String>("person-id").unwrap(), id);
     // The crop is stored with the embedding, and the person is there for others too.
-    let gallery = Gallery::open(&world.gallery(), &fingerprint("embedder.onnx"), Access::Read);
+    let gallery = Gallery::open(world.gallery(), &fingerprint("embedder.onnx"), Access::Read);
     let people = gallery.unwrap().persons().unwrap();
     assert_eq!(people.iter().map(|p| p.name.as_str()).collect::<Vec<_>>(), ["Ada", "Bob"]);
     assert_eq!(world.enroll(8, "Bob"), Ok(id), "the same person again");
@@ -330,7 +330,7 @@ fn thresholds_decide_while_playing() {
 #[test]
 fn person_keeps_a_threshold_of_their_own() {
     let mut world = World::new(&[("reload-interval", "0"), ("threshold", "0.1")]);
-    let gallery = Gallery::open(&world.gallery(), &fingerprint("embedder.onnx"), Access::Write);
+    let gallery = Gallery::open(world.gallery(), &fingerprint("embedder.onnx"), Access::Write);
     let gallery = gallery.unwrap();
     let ada = gallery.persons().unwrap().remove(0).id;
     let orange = [220, 100, 20];

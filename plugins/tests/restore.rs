@@ -41,7 +41,7 @@ impl World {
     }
 
     fn restore(&self, backup: &Path) {
-        backup::restore(backup, &self.file("people.gallery"), true).unwrap();
+        backup::restore(backup, self.file("people.gallery"), true).unwrap();
     }
 
     /// Names of the red, the green and the blue face, of one frame each: nothing is held up and
@@ -74,7 +74,7 @@ fn people_of_the_restored_gallery_are_known_after_the_reload_interval() {
     enroll(&other, "Bob", BLUE);
     backup::create(&other, &file, false).unwrap();
     let before = world.file("before.backup");
-    backup::create(&world.file("people.gallery"), &before, false).unwrap();
+    backup::create(world.file("people.gallery"), &before, false).unwrap();
     world.restore(&file);
     world.wait_for([None, Some("Grace"), Some("Bob")]);
     let messages = world.rig.messages();
@@ -103,7 +103,7 @@ fn restored_gallery_of_another_embedder_is_warned_of_and_the_last_people_serve()
     drop(foreign);
     backup::create(&other, &file, false).unwrap();
     let own = world.file("own.backup");
-    backup::create(&world.file("people.gallery"), &own, false).unwrap();
+    backup::create(world.file("people.gallery"), &own, false).unwrap();
 
     let warnings = Arc::new(Mutex::new(Vec::new()));
     let log = warnings.clone();
@@ -129,6 +129,9 @@ fn restored_gallery_of_another_embedder_is_warned_of_and_the_last_people_serve()
     }
     let messages = world.rig.messages();
     assert!(messages.iter().all(|m| m.type_() != gst::MessageType::Error), "{messages:?}");
+    // The application is told once.
+    let told = messages.iter().filter(|m| m.type_() == gst::MessageType::Warning).count();
+    assert_eq!(told, 1, "{messages:?}");
     // Its own contents are taken over again as soon as they are back.
     world.restore(&own);
     enroll(&world.file("people.gallery"), "Grace", GREEN);

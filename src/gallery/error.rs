@@ -2,7 +2,9 @@
 //!
 //! `path` is the file, or the address of a shared gallery, without a password.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use crate::embed::Fingerprint;
 
 /// What went wrong with a gallery. The variants are apart where a caller acts differently: wait
 /// for [`GalleryError::Busy`], create for [`GalleryError::NotFound`], ask the user for the rest.
@@ -92,4 +94,28 @@ pub enum GalleryError {
 
 fn quoted(files: &[PathBuf]) -> String {
     files.iter().map(|f| format!("'{}'", f.display())).collect::<Vec<_>>().join(", ")
+}
+
+impl GalleryError {
+    pub(super) fn other_embedder(
+        path: &Path,
+        written: &Fingerprint,
+        pipeline: &Fingerprint,
+    ) -> Self {
+        let (written_by, pipeline) = embedder_ids(written, pipeline);
+        GalleryError::OtherEmbedder { path: path.into(), written_by, pipeline }
+    }
+}
+
+/// Names two embedding spaces so that they read differently: by model, else by alignment and
+/// dimension; files of one name with other weights are told apart by their probes only.
+pub(super) fn embedder_ids(written: &Fingerprint, pipeline: &Fingerprint) -> (String, String) {
+    let long = |f: &Fingerprint| format!("{} ({}, {} dimensions)", f.model, f.alignment, f.dim());
+    if written.model != pipeline.model {
+        (written.model.clone(), pipeline.model.clone())
+    } else if long(written) != long(pipeline) {
+        (long(written), long(pipeline))
+    } else {
+        (written.model.clone(), format!("{} with other weights", pipeline.model))
+    }
 }

@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use super::GalleryError;
+
 /// Beginnings of what is an address and no path.
 const SCHEMES: [&str; 2] = ["postgresql://", "postgres://"];
 
@@ -72,6 +74,29 @@ impl Location {
         match self {
             Location::File(_) => false,
             Location::Server(address) => address.target().is_ok_and(|t| t.password.is_some()),
+        }
+    }
+
+    /// Refuses an address with a password in it, where the text is for others to see.
+    ///
+    /// # Errors
+    /// [`GalleryError::Refused`], which says where the password may be instead.
+    pub fn refuse_password(&self) -> Result<(), GalleryError> {
+        if !self.has_password() {
+            return Ok(());
+        }
+        let reason = "its address has a password in it, which whoever sees the pipeline would see; \
+                      leave it out and put it into PGPASSWORD or a password file (PGPASSFILE, \
+                      ~/.pgpass)";
+        Err(GalleryError::Refused { op: "open", path: self.shown(), reason: reason.to_owned() })
+    }
+
+    /// The whole text if there is no secret in it, else what is printed.
+    pub fn public(&self) -> OsString {
+        match self {
+            Location::Server(address) if address.target().is_err() => self.to_string().into(),
+            _ if self.has_password() => self.to_string().into(),
+            _ => self.reveal(),
         }
     }
 
@@ -368,9 +393,17 @@ mod tests {
         let location = Location::from("postgresql://u:secret@h:1/db?schema=mine&sslmode=disable");
         assert_eq!(location.to_string(), "postgresql://u@h:1/db?schema=mine");
         assert!(location.has_password());
-        for text in [format!("{location:?}"), format!("{:?}", location.shown())] {
+        let refused = location.refuse_password().expect_err("there is a password");
+        let said = [location.public().into_string().unwrap_or_default(), refused.to_string()];
+        for text in [format!("{location:?}"), format!("{:?}", location.shown())].iter().chain(&said)
+        {
             assert!(!text.contains("secret"), "{text}");
         }
+        assert!(said[1].contains("PGPASSWORD"), "{}", said[1]);
+        let whole = "postgresql://u@h:1/db?schema=mine&sslmode=disable";
+        assert_eq!(Location::from(whole).public(), whole);
+        assert!(Location::from(whole).refuse_password().is_ok());
+        assert_eq!(Location::from("postgresql://u:secret@").public(), "postgresql://…");
     }
 
     #[test]

@@ -46,7 +46,6 @@ pub mod transfer;
 mod transfer_error;
 mod writer;
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -54,6 +53,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 pub use error::GalleryError;
+use error::embedder_ids;
 pub use location::{Address, Location};
 pub use name::MAX_NAME_CHARS;
 pub(crate) use name::checked as checked_name;
@@ -176,7 +176,7 @@ pub struct GalleryInfo {
 #[derive(Clone)]
 pub struct Gallery(Arc<Inner>);
 
-/// Lock order: `store`, then `checked` or those of `current`, each of these held alone and
+/// Lock order: `store`, then `checked`, `trouble` or those of `current`, each of these held alone and
 /// briefly. `store` is held over file work, by design: it is what makes writes of one process wait
 /// for each other. `Shared::publishing` comes after `store` and before those of `current`.
 struct Inner {
@@ -186,6 +186,8 @@ struct Inner {
     current: Arc<Current>,
     /// When the file was last looked at.
     checked: Mutex<Instant>,
+    /// Why the last look at the file failed, if it did.
+    trouble: Mutex<Option<String>>,
     /// Of a gallery on a server.
     shared: Option<Shared>,
 }
@@ -328,6 +330,7 @@ impl Gallery {
             store: Mutex::new(store),
             current: Current::new(snapshot),
             checked: Mutex::new(Instant::now()),
+            trouble: Mutex::new(None),
             shared,
         }));
         if let Some(shared) = &gallery.0.shared {
@@ -436,7 +439,25 @@ impl Gallery {
             return Ok(false);
         };
         *self.0.checked.lock() = Instant::now();
-        self.0.reload(&store)
+        self.0.look(&store)
+    }
+
+    /// As [`Gallery::refresh`], at once, and of a shared gallery, too: waits for its server, and in
+    /// both cases for writes of this process. Not for a streaming thread.
+    ///
+    /// # Errors
+    /// As [`Gallery::refresh`].
+    pub fn reload(&self) -> Result<bool, GalleryError> {
+        self.0.look(&self.0.store.lock())
+    }
+
+    /// Why the snapshot may be older than what is written: what the last look at the file gave, or
+    /// why the server of a shared gallery cannot be read. `None` as long as all is well.
+    pub fn trouble(&self) -> Option<String> {
+        match &self.0.shared {
+            Some(shared) => shared.trouble(),
+            None => self.0.trouble.lock().clone(),
+        }
     }
 
     /// Adds samples to the person of that name, who is made if there is none. All or nothing is
@@ -499,6 +520,13 @@ impl Gallery {
 }
 
 impl Inner {
+    /// [`Inner::reload`] that remembers how it went.
+    fn look(&self, store: &Backend) -> Result<bool, GalleryError> {
+        let looked = self.reload(store);
+        *self.trouble.lock() = looked.as_ref().err().map(|e| postgres::chain(e));
+        looked
+    }
+
     /// Publishes the contents if they are newer. Whoever holds `store` is alone here with a file,
     /// so snapshots are published in the order of their generations.
     fn reload(&self, store: &Backend) -> Result<bool, GalleryError> {
@@ -563,25 +591,5 @@ impl std::fmt::Debug for Gallery {
             .field("location", &self.0.location)
             .field("snapshot", &self.snapshot())
             .finish_non_exhaustive()
-    }
-}
-
-impl GalleryError {
-    fn other_embedder(path: &Path, written: &Fingerprint, pipeline: &Fingerprint) -> Self {
-        let (written_by, pipeline) = embedder_ids(written, pipeline);
-        GalleryError::OtherEmbedder { path: path.into(), written_by, pipeline }
-    }
-}
-
-/// Names two embedding spaces so that they read differently: by model, else by alignment and
-/// dimension; files of one name with other weights are told apart by their probes only.
-fn embedder_ids(written: &Fingerprint, pipeline: &Fingerprint) -> (String, String) {
-    let long = |f: &Fingerprint| format!("{} ({}, {} dimensions)", f.model, f.alignment, f.dim());
-    if written.model != pipeline.model {
-        (written.model.clone(), pipeline.model.clone())
-    } else if long(written) != long(pipeline) {
-        (long(written), long(pipeline))
-    } else {
-        (written.model.clone(), format!("{} with other weights", pipeline.model))
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
 use parking_lot::Mutex;
 
-use super::postgres::{Dial, Scored, Store};
+use super::postgres::{Dial, Scored, Store, chain};
 use super::search::VoteRule;
 use super::{GalleryError, Inner, SearchError};
 use crate::embed::Embedding;
@@ -51,6 +51,8 @@ struct State {
     /// The generation that the caller of `refresh` knows of.
     told: u64,
     trouble: Trouble,
+    /// What `trouble` is, in words, said or not.
+    reason: Option<String>,
 }
 
 /// Why the snapshot may be old.
@@ -83,7 +85,8 @@ struct Question {
 
 impl Shared {
     pub(super) fn new(dial: Dial, local_max: usize, loaded: bool, generation: u64) -> Self {
-        let state = State { interval: INTERVAL, told: generation, trouble: Trouble::None };
+        let state =
+            State { interval: INTERVAL, told: generation, trouble: Trouble::None, reason: None };
         Self {
             dial,
             local_max,
@@ -120,8 +123,14 @@ impl Shared {
         self.state.lock().told = generation;
     }
 
+    /// Why the snapshot may be old, as long as it may be.
+    pub(super) fn trouble(&self) -> Option<String> {
+        self.state.lock().reason.clone()
+    }
+
     fn went(&self, result: Result<(), GalleryError>) {
         let mut state = self.state.lock();
+        state.reason = result.as_ref().err().map(|e| chain(e));
         match (result, &state.trouble) {
             (Ok(()), _) => state.trouble = Trouble::None,
             (Err(error), Trouble::Told(kind)) if *kind == std::mem::discriminant(&error) => {}

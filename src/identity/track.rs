@@ -469,6 +469,12 @@ impl TrackIdentities {
         lost
     }
 
+    /// After a gallery changed of which nobody here knows who is in it: every track is looked at
+    /// again, and keeps its person until that says otherwise.
+    pub fn look_again(&mut self) {
+        self.tracks.values_mut().for_each(|track| track.schedule.restart());
+    }
+
     /// Forgets all: another stream begins.
     pub fn clear(&mut self) {
         *self = Self::default();

@@ -6,12 +6,14 @@ pub mod audit;
 pub mod calibration;
 pub mod shot;
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use crate::align::{AlignedCrop, CROP_SIDE};
 use crate::attributes::pose::HeadPose;
 use crate::embed::Embedding;
-use crate::gallery::{SearchError, Snapshot, VoteRule};
+use crate::gallery::{Gallery, Match, SearchError, SearchRules, Snapshot, VoteRule};
 use crate::geometry::Landmarks;
 
 /// The part of an aligned crop that is face and not hair or background, in pixels of the crop:
@@ -223,23 +225,60 @@ impl Gate {
         };
         own.extend(pending.iter().filter_map(|p| p.cosine(embedding)));
         let nearest = own.iter().copied().max_by(f32::total_cmp);
-        if let Some(similarity) = nearest.filter(|s| *s >= self.near_duplicate) {
-            return Err(Unfit::NearDuplicate { similarity, max: self.near_duplicate }.into());
-        }
         let own_id = person.map(|(_, p)| &p.id);
         let others = gallery.search(embedding, 2, VoteRule::Best)?;
         let other = others.into_iter().find(|m| Some(&m.person_id) != own_id);
+        Ok(self.check_near(nearest, own.len(), other, threshold)?)
+    }
+
+    /// As [`Gate::check_person_with`] where the gallery is too large to be loaded: its server is
+    /// asked for the nearest two people, until `limit` is over. How many samples the person has is
+    /// not known then, so a face that is nobody's is no [`Unfit::Outlier`].
+    ///
+    /// # Errors
+    /// As [`Gate::check_person_with`]; [`PersonCheckError::Search`] as
+    /// [`Gallery::identify`](crate::gallery::Gallery::identify) gives it.
+    pub fn check_person_by(
+        &self,
+        gallery: &Gallery,
+        name: &str,
+        pending: &[&Embedding],
+        embedding: &Embedding,
+        threshold: f32,
+        limit: Duration,
+    ) -> Result<(), PersonCheckError> {
+        let rules = SearchRules { threshold, min_margin: 0.0, top_k: 2, vote: VoteRule::Best };
+        let near = gallery.identify(embedding, &rules, limit)?.top;
+        let (own, others): (Vec<_>, Vec<_>) =
+            near.into_iter().partition(|found| &*found.name == name.trim());
+        let own = own.iter().map(|found| found.similarity);
+        let nearest =
+            own.chain(pending.iter().filter_map(|p| p.cosine(embedding))).max_by(f32::total_cmp);
+        Ok(self.check_near(nearest, 0, others.into_iter().next(), threshold)?)
+    }
+
+    /// Decides by the nearest of the person's `count` samples and the nearest other person.
+    fn check_near(
+        &self,
+        nearest: Option<f32>,
+        count: usize,
+        other: Option<Match>,
+        threshold: f32,
+    ) -> Result<(), Unfit> {
+        if let Some(similarity) = nearest.filter(|s| *s >= self.near_duplicate) {
+            return Err(Unfit::NearDuplicate { similarity, max: self.near_duplicate });
+        }
         let limit = self.conflict.unwrap_or(threshold);
         if let Some(other) = other
             && other.similarity >= limit
             && nearest.is_none_or(|own| other.similarity > own)
         {
             let (name, similarity) = (other.name.to_string(), other.similarity);
-            return Err(Unfit::Conflict { name, similarity, own: nearest }.into());
+            return Err(Unfit::Conflict { name, similarity, own: nearest });
         }
         match nearest {
-            Some(similarity) if own.len() >= self.outlier_from && similarity < self.outlier => {
-                Err(Unfit::Outlier { similarity, min: self.outlier }.into())
+            Some(similarity) if count >= self.outlier_from && similarity < self.outlier => {
+                Err(Unfit::Outlier { similarity, min: self.outlier })
             }
             _ => Ok(()),
         }

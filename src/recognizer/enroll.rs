@@ -1,15 +1,21 @@
 //! From pictures and tracks to people of a gallery, through the gate.
 
+use std::time::{Duration, Instant};
+
 use super::sample::RecognizeError;
 use super::{Image, Looker, Recognizer, Rejection, SampleError, SampleRules, in_order};
 use crate::embed::Embedding;
 use crate::gallery::{
-    Enrolled, Gallery, GalleryError, NewSample, SearchError, Snapshot, checked_name,
+    Enrolled, Gallery, GalleryError, NewSample, SearchError, SearchRules, Snapshot, VoteRule,
+    checked_name,
 };
 use crate::identity::TrackSample;
 use crate::inference::InferenceError;
 use crate::loose::{LooseFace, StoreCrops};
 use crate::quality::{Gate, PersonCheckError};
+
+/// How long the server of a gallery that is not loaded may compare faces with everybody.
+const SERVER_LIMIT: Duration = Duration::from_secs(5);
 
 /// What may be enrolled.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -234,10 +240,84 @@ pub struct EnrolledSamples {
     pub samples: Vec<Result<Stored, Rejection>>,
 }
 
-/// Enrols faces of one person that were found, aligned and embedded before, each with the text
-/// where it came from. Each passes the whole gate, in their order; those that pass are stored in one
-/// transaction. `threshold` is the embedder's. With [`EnrollRules::force`] all are stored but those
-/// that the person has already.
+/// Samples of one person that went through the gate, not stored yet.
+#[derive(Debug)]
+pub struct GatedSamples {
+    name: String,
+    new: Vec<NewSample>,
+    /// If the person has samples of these already: what there is to say of them without writing.
+    known: Option<Enrolled>,
+    results: Vec<Result<Stored, Rejection>>,
+}
+
+impl GatedSamples {
+    /// Stores those that passed by `write`, which is called only if there are any.
+    ///
+    /// # Errors
+    /// What `write` gives.
+    pub fn store<E>(
+        self,
+        write: impl FnOnce(&str, &[NewSample]) -> Result<Enrolled, E>,
+    ) -> Result<EnrolledSamples, E> {
+        let Self { name, new, known, results } = self;
+        let enrolled = if new.is_empty() {
+            known
+        } else {
+            let mut enrolled = write(&name, &new)?;
+            enrolled.duplicates += known.map_or(0, |known| known.duplicates);
+            Some(enrolled)
+        };
+        Ok(EnrolledSamples { enrolled, samples: results })
+    }
+}
+
+/// Passes faces of one person that were found, aligned and embedded before, each with the text
+/// where it came from, through the whole gate, in their order. They are compared with the snapshot
+/// of the gallery; with one that is not loaded by its server, for which `limit` is the time for all
+/// of them. `threshold` is the embedder's. With [`EnrollRules::force`] all pass but those that the
+/// person has already.
+///
+/// # Errors
+/// [`EnrollError::Gallery`] for the name, or [`EnrollError::Search`].
+pub fn gate_samples<'a>(
+    gallery: &Gallery,
+    name: &str,
+    samples: impl IntoIterator<Item = (&'a TrackSample, String)>,
+    rules: &EnrollRules,
+    threshold: f32,
+    limit: Duration,
+) -> Result<GatedSamples, EnrollError> {
+    let name = checked_name(name)?;
+    let until = Instant::now() + limit;
+    let snapshot = gallery.snapshot();
+    let mut pending: Vec<&Embedding> = Vec::new();
+    let (mut new, mut results, mut same) = (Vec::new(), Vec::new(), None);
+    for (sample, source) in samples {
+        let fit =
+            rules.check_sample((gallery, &snapshot), name, &pending, sample, threshold, until);
+        match fit {
+            Ok(Stored::New) => {
+                pending.push(&sample.embedding);
+                new.push(new_sample(sample, source, rules.store_crops));
+                results.push(Ok(Stored::New));
+            }
+            Ok(Stored::Duplicate) => {
+                same = Some(&sample.embedding);
+                results.push(Ok(Stored::Duplicate));
+            }
+            Err(EnrollError::Rejected(rejection)) => results.push(Err(rejection)),
+            Err(error) => return Err(error),
+        }
+    }
+    let duplicates = results.iter().filter(|r| matches!(r, Ok(Stored::Duplicate))).count();
+    let known = (duplicates > 0).then(|| {
+        let left = until.saturating_duration_since(Instant::now());
+        known_before((gallery, &snapshot), name, duplicates, same, left)
+    });
+    Ok(GatedSamples { name: name.to_owned(), new, known, results })
+}
+
+/// Enrols what passes [`gate_samples`], in one transaction.
 ///
 /// # Errors
 /// [`EnrollError::Gallery`] or [`EnrollError::Search`]; nothing is stored then.
@@ -248,34 +328,8 @@ pub fn enroll_samples<'a>(
     rules: &EnrollRules,
     threshold: f32,
 ) -> Result<EnrolledSamples, EnrollError> {
-    let name = checked_name(name)?;
-    let snapshot = gallery.snapshot();
-    let mut pending: Vec<&Embedding> = Vec::new();
-    let (mut new, mut results) = (Vec::new(), Vec::new());
-    for (sample, source) in samples {
-        let fit = rules.check_sample(&snapshot, name, &pending, sample, threshold);
-        match fit {
-            Ok(Stored::New) => {
-                pending.push(&sample.embedding);
-                new.push(new_sample(sample, source, rules.store_crops));
-                results.push(Ok(Stored::New));
-            }
-            Ok(Stored::Duplicate) => results.push(Ok(Stored::Duplicate)),
-            Err(EnrollError::Rejected(rejection)) => results.push(Err(rejection)),
-            Err(error) => return Err(error),
-        }
-    }
-    let duplicates = results.iter().filter(|r| matches!(r, Ok(Stored::Duplicate))).count();
-    let enrolled = if !new.is_empty() {
-        let mut enrolled = gallery.enroll(name, &new)?;
-        enrolled.duplicates += duplicates;
-        Some(enrolled)
-    } else if duplicates > 0 {
-        Some(known_before(&snapshot, name, duplicates))
-    } else {
-        None
-    };
-    Ok(EnrolledSamples { enrolled, samples: results })
+    let gated = gate_samples(gallery, name, samples, rules, threshold, SERVER_LIMIT)?;
+    Ok(gated.store(|name, new| gallery.enroll(name, new))?)
 }
 
 /// [`enroll_samples`] of one.
@@ -296,17 +350,24 @@ fn enroll_one(
 impl EnrollRules {
     fn check_sample(
         &self,
-        gallery: &Snapshot,
+        (gallery, snapshot): (&Gallery, &Snapshot),
         name: &str,
         pending: &[&Embedding],
         sample: &TrackSample,
         threshold: f32,
+        until: Instant,
     ) -> Result<Stored, EnrollError> {
         if !self.force {
             self.check_pixels(sample)?;
         }
         let TrackSample { embedding, .. } = sample;
-        match self.gate.check_person_with(gallery, name, pending, embedding, threshold) {
+        let checked = if gallery.is_loaded() {
+            self.gate.check_person_with(snapshot, name, pending, embedding, threshold)
+        } else {
+            let left = until.saturating_duration_since(Instant::now());
+            self.gate.check_person_by(gallery, name, pending, embedding, threshold, left)
+        };
+        match checked {
             Err(PersonCheckError::Unfit(unfit)) if unfit.is_same_picture() => Ok(Stored::Duplicate),
             Err(PersonCheckError::Unfit(_)) if self.force => Ok(Stored::New),
             Err(error) => Err(error.into()),
@@ -337,11 +398,23 @@ fn new_sample(sample: &TrackSample, source: String, store: StoreCrops) -> NewSam
     }
 }
 
-/// The person of that name, who has these samples.
-fn known_before(gallery: &Snapshot, name: &str, duplicates: usize) -> Enrolled {
-    let person = gallery.people().iter().find(|p| &*p.name == name);
-    let person_id = person.map(|p| p.id.to_string()).unwrap_or_default();
-    Enrolled { person_id, created: false, added: 0, duplicates }
+/// The person of that name, who has these samples, `same` among them.
+fn known_before(
+    (gallery, snapshot): (&Gallery, &Snapshot),
+    name: &str,
+    duplicates: usize,
+    same: Option<&Embedding>,
+    limit: Duration,
+) -> Enrolled {
+    let person = snapshot.people().iter().find(|p| &*p.name == name).map(|p| p.id.to_string());
+    // Of a gallery that is not loaded only the server knows; without an answer the id stays empty.
+    let asked = || {
+        let rules = SearchRules { threshold: 1.0, min_margin: 0.0, top_k: 2, vote: VoteRule::Best };
+        let near = gallery.identify(same?, &rules, limit).ok()?.top;
+        near.into_iter().find(|p| &*p.name == name).map(|p| p.person_id.to_string())
+    };
+    let person = person.or_else(|| if gallery.is_loaded() { None } else { asked() });
+    Enrolled { person_id: person.unwrap_or_default(), created: false, added: 0, duplicates }
 }
 
 /// Passes a sample through the part of the gate that needs the gallery, and stores it.
@@ -356,11 +429,17 @@ fn store(
     let name = checked_name(name)?;
     if !rules.force {
         let snapshot = gallery.snapshot();
-        let checked = rules.gate.check_person(&snapshot, name, &sample.embedding, threshold);
+        let checked = if gallery.is_loaded() {
+            rules.gate.check_person(&snapshot, name, &sample.embedding, threshold)
+        } else {
+            let (face, limit) = (&sample.embedding, SERVER_LIMIT);
+            rules.gate.check_person_by(gallery, name, &[], face, threshold, limit)
+        };
         match checked {
             // The same file again, or a copy of it under another name.
             Err(PersonCheckError::Unfit(unfit)) if unfit.is_same_picture() => {
-                return Ok(known_before(&snapshot, name, 1));
+                let place = (gallery, &*snapshot);
+                return Ok(known_before(place, name, 1, Some(&sample.embedding), SERVER_LIMIT));
             }
             checked => checked?,
         }

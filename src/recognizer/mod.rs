@@ -42,7 +42,8 @@ use crate::quality::Gate;
 
 pub use batch::in_order;
 pub use enroll::{
-    EnrollError, EnrollRules, EnrolledSamples, Enrolment, NamedTrack, Stored, enroll_samples,
+    EnrollError, EnrollRules, EnrolledSamples, Enrolment, GatedSamples, NamedTrack, Stored,
+    enroll_samples, gate_samples,
 };
 pub use image::Image;
 pub use predict::{FaceIdentity, PredictError, PredictOptions, Predicted, Prediction, Properties};

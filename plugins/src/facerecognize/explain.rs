@@ -1,5 +1,7 @@
 //! What the signal `explain` answers.
 
+use std::time::Instant;
+
 use face_core::identity::explain::{self, Facts};
 use face_core::identity::{NextLook, Status};
 
@@ -8,6 +10,7 @@ use gst::prelude::*;
 use gst::subclass::prelude::*;
 
 use super::imp::FaceRecognize;
+use super::signals::LONGEST_WAIT;
 use super::stream::{Options, Stream};
 
 /// The action signal.
@@ -28,11 +31,14 @@ impl FaceRecognize {
     /// Why a track is what it is, in plain words.
     pub(super) fn explain(&self, track_id: u64) -> String {
         let options = self.options();
-        let guard = self.state.lock();
-        match guard.as_ref() {
-            Some(state) => explain_track(&state.stream, &options, track_id),
-            None => "The element has not started.".to_owned(),
-        }
+        let explained = self.with_state(Instant::now() + LONGEST_WAIT, |state| {
+            Ok(explain_track(&state.stream, &options, track_id))
+        });
+        explained.unwrap_or_else(|reason| {
+            let mut letters = reason.chars();
+            let first = letters.next().map(|c| c.to_ascii_uppercase());
+            first.into_iter().chain(letters).chain(['.']).collect()
+        })
     }
 }
 

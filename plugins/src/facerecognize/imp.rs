@@ -8,6 +8,11 @@
 //! (`min-face-size`, `required-zones`, `require-frontal` …) leave faces alone, which keep the names of
 //! their tracks.
 //!
+//! `gallery` is a file, or `postgresql://ROLE@HOST/DATABASE`, which several machines share. Such a
+//! gallery is loaded and followed by a thread; while its server cannot be reached the last contents
+//! serve, and a warning is posted, once. With more than `local-max` samples its server is asked
+//! about every face instead: one that it does not answer about in time has the status error.
+//!
 //! Posts the element message `face-identity` {track-id, event-id, person-id, name, similarity,
 //! previous-name, running-time, utc} when a track gets a name, confirmed or not yet, or loses it
 //! (then without person-id, name and similarity), and `gallery-changed` {generation} when the gallery
@@ -41,13 +46,13 @@
 //! gst-launch-1.0 filesrc location=clip.mp4 ! decodebin ! videoconvert ! onnxfacedetect ! queue max-size-buffers=2 max-size-bytes=0 max-size-time=0 ! facetrack ! facerecognize gallery=people.gallery ! faceannotate ! videoconvert ! autovideosink
 //! ```
 
-use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use face_core::embed::Embedder;
 use face_core::frame::FrameView;
-use face_core::gallery::{Access, Gallery};
+use face_core::gallery::Gallery;
 use face_core::inference::InferenceError;
 use face_core::model::{self, Task};
 use gst::glib;
@@ -64,7 +69,7 @@ use super::stream::{Options, Report, Stats, Stream, When};
 use super::watch::Told;
 use crate::live::Lateness;
 use crate::meta::{self, FrameFaces, Mapping, Origin};
-use crate::runtime::{gallery_error, start_error, with_causes};
+use crate::runtime::{start_error, with_causes};
 use crate::upstream_check::UpstreamCheck;
 
 pub(super) static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
@@ -89,8 +94,8 @@ pub(super) struct State {
     last_time_ns: Option<u64>,
     last_warning: Option<Instant>,
     borders_logged: bool,
-    /// This element wrote to the gallery: the next frame reads it.
-    pub(super) refresh_now: bool,
+    /// What is written to the gallery cannot be read; the bus was told.
+    outage: bool,
 }
 
 /// Lock order: settings, state, then any of the others; none is held while a message is posted or
@@ -103,6 +108,10 @@ pub struct FaceRecognize {
     stats: Mutex<Stats>,
     active_provider: Mutex<&'static str>,
     lateness: Lateness,
+    /// A signal wrote to the gallery: the next frame reads it.
+    pub(super) refresh_now: AtomicBool,
+    /// One more for every signal that works on the gallery, also after its caller gave up.
+    pub(super) at_work: Arc<()>,
 }
 
 impl FaceRecognize {
@@ -130,7 +139,7 @@ impl FaceRecognize {
         let _ = state.check.saw(true);
         let live = self.lateness.is_live(self.obj().upcast_ref());
         let when = self.when(state, buffer, live);
-        let interval = match std::mem::take(&mut state.refresh_now) {
+        let interval = match self.refresh_now.swap(false, Ordering::AcqRel) {
             true => Duration::ZERO,
             false => reload_interval,
         };
@@ -139,8 +148,24 @@ impl FaceRecognize {
             // The last snapshot goes on serving.
             Err(e) => self.warn(state, &with_causes(&e)),
         }
+        posts.outage = self.outage(state);
         posts.report = self.recognize(state, options, buffer, (faces, &origin), &when, live)?;
         Ok(posts)
+    }
+
+    /// What the bus is to be told of an outage that begins; the log is told of its end.
+    fn outage(&self, state: &mut State) -> Option<String> {
+        let trouble = state.stream.gallery.as_ref().and_then(Gallery::trouble);
+        let before = std::mem::replace(&mut state.outage, trouble.is_some());
+        if before && trouble.is_none() {
+            gst::info!(CAT, imp = self, "the gallery can be read again");
+        }
+        let loaded = state.stream.gallery.as_ref().is_some_and(Gallery::is_loaded);
+        let meanwhile = match loaded {
+            true => "until it can be, those are recognised who were known before",
+            false => "until it can be, nobody is recognised",
+        };
+        trouble.filter(|_| !before).map(|reason| format!("{reason}; {meanwhile}"))
     }
 
     fn recognize(
@@ -179,6 +204,9 @@ impl FaceRecognize {
             other => other?,
         }
         drop(frame);
+        if let Some(error) = &report.search_error {
+            self.warn(state, &error.to_string());
+        }
         origin.write(&faces, buffer);
         Ok(report)
     }
@@ -252,10 +280,15 @@ impl ObjectImpl for FaceRecognize {
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
-        gst::info!(CAT, imp = self, "{} = {value:?}", pspec.name());
-        if !self.settings.lock().set(pspec.name(), value) {
+        let mut settings = self.settings.lock();
+        if !settings.set(pspec.name(), value) {
             gst::error!(CAT, imp = self, "property {} cannot be set", pspec.name());
+            return;
         }
+        // As it is given back: the address of a gallery without its password.
+        let shown = settings.get(pspec.name());
+        drop(settings);
+        gst::info!(CAT, imp = self, "{} = {shown:?}", pspec.name());
     }
 
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
@@ -313,15 +346,7 @@ impl BaseTransformImpl for FaceRecognize {
             .map_err(|e| crate::runtime::model_error(&e))?;
         let embedder = Embedder::load(&model, &settings.runtime.pool_options())
             .map_err(|e| start_error(&e))?;
-        let gallery = match &settings.gallery {
-            Some(path) => {
-                let gallery = Gallery::open(Path::new(path), embedder.fingerprint(), Access::Read)
-                    .map_err(|e| gallery_error(&e))?;
-                gst::info!(CAT, imp = self, "{path}: {} people", gallery.snapshot().people().len());
-                Some(gallery)
-            }
-            None => None,
-        };
+        let gallery = settings.gallery.open(embedder.fingerprint(), &self.obj())?;
         let pool = embedder.pool().clone();
         *self.stats.lock() = Stats::default();
         *self.active_provider.lock() = pool.active_provider().as_str();
@@ -335,7 +360,7 @@ impl BaseTransformImpl for FaceRecognize {
             last_time_ns: None,
             last_warning: None,
             borders_logged: false,
-            refresh_now: false,
+            outage: false,
         });
         settings.runtime.post_provider(self.obj().upcast_ref(), &pool);
         Ok(())

@@ -4,7 +4,7 @@ use face_core::align::AlignedCrop;
 use face_core::detect::Detection;
 use face_core::embed::Embedding;
 use face_core::frame::FrameView;
-use face_core::gallery::{Identification, Match};
+use face_core::gallery::{Identification, Match, SearchError};
 use face_core::identity::summary::BestShot;
 use face_core::identity::{Change, Moment, Observation, Rejection, Status, TrackSample};
 use face_core::inference::InferenceError;
@@ -80,6 +80,9 @@ impl Stream {
         let crops: Vec<&AlignedCrop> = due.iter().map(|d| &d.crop).collect();
         let embeddings = self.embedder.embed(&crops, when.deadline)?;
         self.stats.embedded += embeddings.len() as u64;
+        let searcher = self.searcher(options);
+        // For all faces of the frame together.
+        let until = self.patience.until(when.deadline);
         for (due, embedding) in due.into_iter().zip(embeddings) {
             let face = &mut faces.faces[due.index];
             let Ok(embedding) = embedding else {
@@ -87,7 +90,8 @@ impl Stream {
                 continue;
             };
             let now = Moment { frame: faces.frame_id, time_ns: when.time_ns };
-            self.take_in(face, due, embedding, options, (now, when), report);
+            let found = searcher.identify(&embedding, until);
+            self.take_in(face, due, (embedding, found), options, (now, when), report);
         }
         Ok(())
     }
@@ -144,7 +148,7 @@ impl Stream {
         &mut self,
         face: &mut Face,
         due: Due,
-        embedding: Embedding,
+        (embedding, found): (Embedding, Result<Identification, SearchError>),
         options: &Options,
         (now, when): (Moment, &When),
         report: &mut Report,
@@ -154,13 +158,12 @@ impl Stream {
             face.embedding = Some(embedding.to_bytes());
         }
         let track_id = face.track_id;
-        let Some(result) = self.identify(&embedding, options) else {
-            self.stats.search_errors += 1;
-            face.status = Status::Error;
-            if track_id != 0 {
-                self.identities.look_failed(track_id, when.time_ns);
+        let result = match found {
+            Ok(result) => result,
+            Err(error) => {
+                self.search_failed(face, error, when, report);
+                return;
             }
-            return;
         };
         let known = result.best.as_ref().filter(|_| result.status == Status::Known);
         if track_id == 0 {
@@ -189,6 +192,26 @@ impl Stream {
             }
             None => self.observe(track_id, sighting, options, when, report),
         }
+    }
+
+    /// Nothing is known of a face that could not be looked up.
+    fn search_failed(
+        &mut self,
+        face: &mut Face,
+        error: SearchError,
+        when: &When,
+        report: &mut Report,
+    ) {
+        self.stats.search_errors += 1;
+        face.status = Status::Error;
+        if face.track_id != 0 {
+            self.identities.look_failed(face.track_id, when.time_ns);
+        }
+        if matches!(error, SearchError::Deadline { .. } | SearchError::Server { .. }) {
+            self.patience.missed();
+        }
+        // The first one says why, the rest had to wait for it.
+        report.search_error.get_or_insert(error);
     }
 
     /// Takes in who the face of a track is, and what news that is.

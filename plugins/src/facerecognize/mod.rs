@@ -5,6 +5,8 @@ use gst::prelude::*;
 
 mod alerts;
 mod explain;
+mod gallery;
+mod groups;
 mod imp;
 mod look;
 mod plan;

@@ -14,6 +14,8 @@ pub(super) struct Posts {
     pub(super) report: Report,
     /// New generation of the gallery.
     pub(super) generation: Option<u64>,
+    /// Why the gallery cannot be read any more.
+    pub(super) outage: Option<String>,
     /// Somebody should have put faces on the buffers.
     pub(super) missing_upstream: bool,
 }
@@ -24,6 +26,9 @@ impl FaceRecognize {
         if posts.missing_upstream {
             let text = crate::upstream_check::warning();
             gst::element_imp_warning!(self, gst::StreamError::WrongType, ("{text}"));
+        }
+        if let Some(text) = posts.outage {
+            gst::element_imp_warning!(self, gst::ResourceError::Read, ("{text}"));
         }
         let mut messages = Vec::new();
         if let Some(generation) = posts.generation {

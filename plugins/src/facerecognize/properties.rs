@@ -8,6 +8,7 @@ use gst::glib;
 use gst::prelude::*;
 
 use super::alerts::{self, AlertOptions};
+use super::gallery::GallerySettings;
 use super::signals::EnrollSettings;
 use super::stream::{Options, Stats};
 use crate::event_hold;
@@ -16,7 +17,7 @@ use crate::runtime::RuntimeSettings;
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
     pub(super) runtime: RuntimeSettings,
-    pub(super) gallery: Option<String>,
+    pub(super) gallery: GallerySettings,
     pub(super) threshold: f32,
     pub(super) min_margin: f32,
     pub(super) top_k: u32,
@@ -36,7 +37,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             runtime: RuntimeSettings::new(model::DEFAULT_EMBEDDER),
-            gallery: None,
+            gallery: GallerySettings::default(),
             threshold: 0.0,
             min_margin: 0.0,
             top_k: 3,
@@ -75,13 +76,13 @@ impl Settings {
     /// Sets a property; false if it is none of these settings.
     pub(super) fn set(&mut self, name: &str, value: &glib::Value) -> bool {
         if self.runtime.set(name, value)
+            || self.gallery.set(name, value)
             || self.enroll.set(name, value)
             || Arc::make_mut(&mut self.alerts).set(name, value)
         {
             return true;
         }
         match name {
-            "gallery" => self.gallery = value.get().unwrap_or_default(),
             "threshold" => self.threshold = value.get().unwrap_or_default(),
             "min-margin" => self.min_margin = value.get().unwrap_or_default(),
             "top-k" => self.top_k = value.get().unwrap_or(1),
@@ -138,12 +139,14 @@ impl Settings {
 
     /// The value of a property; `None` if it is none of these settings.
     pub(super) fn get(&self, name: &str) -> Option<glib::Value> {
-        let parts = || self.enroll.get(name).or_else(|| self.alerts.get(name));
+        let parts = || {
+            let own = self.gallery.get(name).or_else(|| self.enroll.get(name));
+            own.or_else(|| self.alerts.get(name))
+        };
         if let Some(value) = self.runtime.get(name).or_else(parts) {
             return Some(value);
         }
         Some(match name {
-            "gallery" => self.gallery.to_value(),
             "threshold" => self.threshold.to_value(),
             "min-margin" => self.min_margin.to_value(),
             "top-k" => self.top_k.to_value(),
@@ -188,14 +191,6 @@ pub(super) fn all() -> Vec<glib::ParamSpec> {
     let defaults = Settings::default();
     let mut properties = RuntimeSettings::properties(&defaults.runtime.model);
     properties.extend([
-        glib::ParamSpecString::builder("gallery")
-            .nick("Gallery")
-            .blurb(
-                "Path of the gallery of enrolled people, made by facectl enroll (unset = \
-                 nobody is known)",
-            )
-            .mutable_ready()
-            .build(),
         glib::ParamSpecFloat::builder("threshold")
             .nick("Similarity threshold")
             .blurb(
@@ -236,6 +231,7 @@ pub(super) fn all() -> Vec<glib::ParamSpec> {
             .mutable_playing()
             .build(),
     ]);
+    properties.extend(GallerySettings::properties());
     properties.extend(output(&defaults));
     properties.extend(schedule(&defaults));
     properties.extend(confirmation(&defaults.confirm));

@@ -1,15 +1,18 @@
 //! The action signals of facerecognize. Each answers with a structure: `ok`, `reason`, and what was
-//! asked for. None of them holds the element's state while it waits for the gallery's file.
+//! asked for. None of them holds the element's state while it waits for the gallery.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use face_core::align::AlignedCrop;
 use face_core::embed::Embedding;
-use face_core::gallery::{Access, Gallery, Roster};
+use face_core::gallery::{Access, Gallery, GalleryError, Roster, Writer};
 use face_core::identity::{Status, TrackSample};
 use face_core::loose::StoreCrops;
 use face_core::recognizer::{
-    EnrollRules, EnrolledSamples, Rejection, SampleRules, Stored, enroll_samples,
+    EnrollError, EnrollRules, EnrolledSamples, Rejection, SampleRules, Stored, gate_samples,
 };
 use gst::glib;
 use gst::prelude::*;
@@ -21,8 +24,15 @@ use crate::crops::{self, CutFace};
 use crate::meta::{FrameFaces, text};
 use crate::runtime::with_causes;
 
-/// The longest wait for another process that writes to, or reads, the gallery.
-const LONGEST_WAIT: Duration = Duration::from_millis(1500);
+/// How long a signal waits for the stream, and for the gallery or whoever uses it, together.
+pub(super) const LONGEST_WAIT: Duration = Duration::from_millis(1500);
+
+/// So many signals may go on working for callers who gave up; one more is refused.
+const MOST_AT_WORK: usize = 4;
+
+/// What forgetting in a shared gallery leaves, as the field `not-covered` of the answer says.
+const NOT_COVERED: &str = "what the server keeps of deleted rows: dead rows until VACUUM FULL, its \
+                           write-ahead log and archive, replicas and backups";
 
 type Fields = Vec<(&'static str, glib::SendValue)>;
 type Answer = Result<Fields, Refusal>;
@@ -221,43 +231,85 @@ fn verdict(result: &Result<Stored, Rejection>) -> glib::SendValue {
 }
 
 impl imp::FaceRecognize {
-    fn gallery(&self) -> Result<Gallery, String> {
-        let guard = self.state.lock();
-        let state = guard.as_ref().ok_or("the element has not started")?;
-        let gallery = state.stream.gallery.clone();
+    /// Does something with the state, once the stream lets go of it.
+    pub(super) fn with_state<T>(
+        &self,
+        until: Instant,
+        work: impl FnOnce(&mut imp::State) -> Result<T, String>,
+    ) -> Result<T, String> {
+        let guard = self.state.try_lock_until(until);
+        let mut guard = guard.ok_or("the stream is busy with a frame; try again")?;
+        work(guard.as_mut().ok_or("the element has not started")?)
+    }
+
+    fn gallery(&self, until: Instant) -> Result<Gallery, String> {
+        let gallery = self.with_state(until, |state| Ok(state.stream.gallery.clone()))?;
         gallery.ok_or_else(|| "no gallery: set the property gallery".to_owned())
+    }
+
+    /// Does what may wait for a disk, a server or another process, on a thread: the caller is
+    /// answered in time, whatever becomes of it.
+    fn in_time<T: Send + 'static>(
+        &self,
+        until: Instant,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, String> {
+        let at_work = self.at_work.clone();
+        if Arc::strong_count(&at_work) >= MOST_AT_WORK + 2 {
+            return Err("the gallery has not answered earlier signals yet; try again".to_owned());
+        }
+        let (sender, answer) = std::sync::mpsc::sync_channel(1);
+        let work = move || {
+            let _at_work = at_work;
+            // Who asked may have given up.
+            let _ = sender.send(work());
+        };
+        let thread = std::thread::Builder::new().name("face-signal".into()).spawn(work);
+        thread.map_err(|e| format!("start a thread: {e}"))?;
+        let left = until.saturating_duration_since(Instant::now());
+        answer.recv_timeout(left).map_err(|error| match error {
+            RecvTimeoutError::Timeout => "the gallery did not answer in time; what was asked for \
+                                          may still happen"
+                .to_owned(),
+            RecvTimeoutError::Disconnected => "the work on the gallery ended early".to_owned(),
+        })
     }
 
     /// The next frame takes over what was written.
     fn written(&self) {
-        if let Some(state) = &mut *self.state.lock() {
-            state.refresh_now = true;
-        }
+        self.refresh_now.store(true, Ordering::Release);
     }
 
     /// Passes samples through the gate, and stores those that it lets pass.
     fn store(
         &self,
-        gallery: &Gallery,
+        gallery: Gallery,
         name: &str,
-        samples: &[TrackSample],
-        source: &str,
+        samples: Vec<TrackSample>,
+        source: String,
         until: Instant,
     ) -> Answer {
-        let threshold = {
-            let guard = self.state.lock();
-            let state = guard.as_ref().ok_or("the element has not started")?;
-            state.stream.embedder.spec().threshold
-        };
+        let threshold =
+            self.with_state(until, |state| Ok(state.stream.embedder.spec().threshold))?;
         let rules = self.enroll_settings().rules();
-        let (path, fingerprint) = (gallery.location(), gallery.fingerprint());
-        let wait = until.saturating_duration_since(Instant::now());
-        let writer = Gallery::open_with_timeout(path, fingerprint, Access::Write, wait)
-            .map_err(|e| with_causes(&e))?;
-        let sources = samples.iter().map(|s| (s, source.to_owned()));
+        let name = name.to_owned();
+        let work = move || {
+            let left = || until.saturating_duration_since(Instant::now());
+            // What was enrolled a moment ago is compared with, too. A thread follows a server.
+            if !gallery.location().is_server() {
+                gallery.reload()?;
+            }
+            let sources = samples.iter().map(|s| (s, source.clone()));
+            let gated = gate_samples(&gallery, &name, sources, &rules, threshold, left())?;
+            gated.store(|name, new| {
+                let (location, fingerprint) = (gallery.location(), gallery.fingerprint());
+                Ok::<_, EnrollError>(
+                    Writer::open(location, fingerprint, left())?.enroll(name, new)?,
+                )
+            })
+        };
         let EnrolledSamples { enrolled, samples } =
-            enroll_samples(&writer, name, sources, &rules, threshold)
-                .map_err(|e| with_causes(&e))?;
+            self.in_time(until, work)?.map_err(|e| with_causes(&e))?;
         let refused = samples.iter().find_map(|s| s.as_ref().err());
         let reason = refused.map(|r| format!("{}: {}", r.reason(), with_causes(r)));
         let verdicts = gst::Array::new(samples.iter().map(verdict)).to_send_value();
@@ -277,31 +329,29 @@ impl imp::FaceRecognize {
         faces: &[SampleFace],
         until: Instant,
     ) -> Result<Vec<Option<Embedding>>, String> {
-        let mut guard = self.state.lock();
-        let state = guard.as_mut().ok_or("the element has not started")?;
         let crops: Vec<&AlignedCrop> = faces.iter().map(|f| &f.cut.crop).collect();
-        let embedded = state.stream.embedder.embed(&crops, Some(until));
-        Ok(embedded.map_err(|e| with_causes(&e))?.into_iter().map(Result::ok).collect())
+        self.with_state(until, |state| {
+            let embedded = state.stream.embedder.embed(&crops, Some(until));
+            Ok(embedded.map_err(|e| with_causes(&e))?.into_iter().map(Result::ok).collect())
+        })
     }
 
     fn enroll(&self, track_id: u64, name: &str) -> Answer {
-        let gallery = self.gallery()?;
-        let samples = {
-            let guard = self.state.lock();
-            let state = guard.as_ref().ok_or("the element has not started")?;
+        let until = Instant::now() + LONGEST_WAIT;
+        let gallery = self.gallery(until)?;
+        let samples = self.with_state(until, |state| {
             let track = state.stream.identities.get(track_id);
-            track.ok_or_else(|| format!("there is no track {track_id} now"))?.samples().to_vec()
-        };
+            Ok(track.ok_or_else(|| format!("there is no track {track_id} now"))?.samples().to_vec())
+        })?;
         if samples.is_empty() {
             return Err(format!("track {track_id} has no usable crop yet").into());
         }
-        let source = format!("track {track_id}");
-        self.store(&gallery, name, &samples, &source, Instant::now() + LONGEST_WAIT)
+        self.store(gallery, name, samples, format!("track {track_id}"), until)
     }
 
     fn enroll_sample(&self, sample: &gst::Sample, name: &str) -> Answer {
         let until = Instant::now() + LONGEST_WAIT;
-        let gallery = self.gallery()?;
+        let gallery = self.gallery(until)?;
         let settings = self.enroll_settings();
         let mut faces = faces_of(sample, settings.loose_crops())?;
         let area = |f: &SampleFace| f.cut.detection.bbox.area();
@@ -319,18 +369,19 @@ impl imp::FaceRecognize {
         let CutFace { crop, loose, detection, .. } = faces.remove(0).cut;
         let weight = detection.score;
         let sample = TrackSample { crop, loose, embedding, detection, weight };
-        self.store(&gallery, name, &[sample], "sample", until)
+        self.store(gallery, name, vec![sample], "sample".to_owned(), until)
     }
 
     fn search(&self, sample: &gst::Sample) -> Answer {
-        self.gallery()?;
+        let until = Instant::now() + LONGEST_WAIT;
+        self.gallery(until)?;
         let faces = faces_of(sample, false)?;
-        let embeddings = self.embed(&faces, Instant::now() + LONGEST_WAIT)?;
+        let embeddings = self.embed(&faces, until)?;
         let options = self.options();
-        let guard = self.state.lock();
-        let state = guard.as_ref().ok_or("the element has not started")?;
+        // A server may take its time: the stream does not wait for it.
+        let searcher = self.with_state(until, |state| Ok(state.stream.searcher(&options)))?;
         let found = faces.iter().zip(embeddings).map(|(SampleFace { id, .. }, embedding)| {
-            let result = embedding.and_then(|e| state.stream.identify(&e, &options));
+            let result = embedding.and_then(|e| searcher.identify(&e, until).ok());
             let mut s = gst::Structure::builder("face").field("id", u64::from(*id)).build();
             s.set("status", result.as_ref().map_or(Status::Error, |r| r.status).as_str());
             if let Some(best) = result.and_then(|r| r.best) {
@@ -344,19 +395,32 @@ impl imp::FaceRecognize {
     }
 
     fn forget(&self, person_id: &str) -> Answer {
-        let gallery = self.gallery()?;
-        let forgotten = Roster::open_with_timeout(gallery.location(), Access::Write, LONGEST_WAIT)
-            .and_then(|mut roster| roster.forget(Some(person_id), &[], LONGEST_WAIT));
+        let until = Instant::now() + LONGEST_WAIT;
+        let location = self.gallery(until)?.location().clone();
+        let who = person_id.to_owned();
+        let forgotten = self.in_time(until, move || {
+            let mut roster = Roster::open_with_timeout(location, Access::Write, LONGEST_WAIT)?;
+            roster.forget(Some(&who), &[], LONGEST_WAIT)
+        });
         // Also when remnants were found the person is gone from the gallery.
         self.written();
-        forgotten.map_err(|e| with_causes(&e))?;
-        Ok(vec![("person-id", person_id.to_send_value())])
+        let forgotten = forgotten?.map_err(|e| with_causes(&e))?;
+        let mut fields: Fields = vec![("person-id", person_id.to_send_value())];
+        if forgotten.on_server {
+            fields.push(("not-covered", NOT_COVERED.to_send_value()));
+        }
+        Ok(fields)
     }
 
     fn reload(&self) -> Answer {
-        let gallery = self.gallery()?;
-        gallery.refresh(Duration::ZERO).map_err(|e| with_causes(&e))?;
+        let until = Instant::now() + LONGEST_WAIT;
+        let gallery = self.gallery(until)?;
+        let generation = self.in_time(until, move || {
+            gallery.reload()?;
+            Ok::<_, GalleryError>(gallery.snapshot().generation())
+        });
+        let generation = generation?.map_err(|e| with_causes(&e))?;
         self.written();
-        Ok(vec![("generation", gallery.snapshot().generation().to_send_value())])
+        Ok(vec![("generation", generation.to_send_value())])
     }
 }

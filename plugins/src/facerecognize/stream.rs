@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use face_core::embed::{Embedder, Embedding};
 use face_core::frame::FrameView;
-use face_core::gallery::{Gallery, GalleryError, Identification, Match};
+use face_core::gallery::{
+    Gallery, GalleryError, Identification, Match, SearchError, SearchRules, VoteRule,
+};
 use face_core::identity::alert::AlertCounts;
 use face_core::identity::{
     Budget, ConfirmConfig, FilterConfig, Rejection, ScheduleConfig, Status, TrackIdentities,
@@ -13,6 +15,7 @@ use face_core::identity::{
 use face_core::inference::InferenceError;
 
 use super::alerts::AlertOptions;
+use super::gallery::Patience;
 use super::look::Relink;
 use super::plan::Plan;
 use super::watch::{Told, Watch};
@@ -61,6 +64,8 @@ pub(super) struct Report {
     pub(super) relinks: Vec<Relink>,
     /// Alerts and summaries of tracks.
     pub(super) messages: Vec<gst::Structure>,
+    /// Why somebody could not be looked up.
+    pub(super) search_error: Option<SearchError>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -95,6 +100,7 @@ pub(super) struct When {
 pub(super) struct Stream {
     pub(super) embedder: Embedder,
     pub(super) gallery: Option<Gallery>,
+    pub(super) patience: Patience,
     pub(super) identities: TrackIdentities,
     pub(super) stats: Stats,
     /// The gallery's generation that the identities are of.
@@ -118,6 +124,7 @@ impl Stream {
             embedder,
             generation: gallery.as_ref().map_or(0, |g| g.snapshot().generation()),
             gallery,
+            patience: Patience::default(),
             identities: TrackIdentities::default(),
             stats: Stats::default(),
             pending: Report::default(),
@@ -161,6 +168,11 @@ impl Stream {
             return Ok(None);
         }
         self.generation = snapshot.generation();
+        // An empty snapshot says of nobody that they are gone.
+        if !gallery.is_loaded() {
+            self.identities.look_again();
+            return Ok(Some(self.generation));
+        }
         let name_of = |id: &str| {
             snapshot.people().iter().find(|p| &*p.id == id).map(|person| person.name.clone())
         };
@@ -198,23 +210,15 @@ impl Stream {
         (report, outcome)
     }
 
-    /// Looks the embedding up; without a gallery everybody is unknown. `None`: the search failed.
-    pub(super) fn identify(
-        &self,
-        embedding: &Embedding,
-        options: &Options,
-    ) -> Option<Identification> {
-        let threshold = self.threshold(options);
-        let Some(gallery) = &self.gallery else {
-            return Some(Identification {
-                status: Status::Unknown,
-                best: None,
-                margin: None,
-                top: Vec::new(),
-            });
+    /// What looks people up, without the stream.
+    pub(super) fn searcher(&self, options: &Options) -> Searcher {
+        let rules = SearchRules {
+            threshold: self.threshold(options),
+            min_margin: options.min_margin,
+            top_k: options.top_k,
+            vote: VoteRule::Best,
         };
-        let snapshot = gallery.snapshot();
-        snapshot.identify(embedding, threshold, options.min_margin, options.top_k).ok()
+        Searcher { gallery: self.gallery.clone(), rules }
     }
 
     /// Cosine similarity from which a face is a person who has no threshold of their own.
@@ -233,6 +237,28 @@ impl Stream {
         let track = self.identities.mention(face.track_id, when.time_ns);
         let status = if face.filter.is_empty() { track.status() } else { Status::Filtered };
         fill(face, status, track.is_confirmed(), track.person.as_ref(), track.last.as_ref());
+    }
+}
+
+/// Looks people up by the settings of a moment.
+pub(super) struct Searcher {
+    gallery: Option<Gallery>,
+    rules: SearchRules,
+}
+
+impl Searcher {
+    /// Who a face is; without a gallery everybody is unknown. A server is waited for `until` then.
+    pub(super) fn identify(
+        &self,
+        embedding: &Embedding,
+        until: Instant,
+    ) -> Result<Identification, SearchError> {
+        let Some(gallery) = &self.gallery else {
+            let (best, margin, top) = (None, None, Vec::new());
+            return Ok(Identification { status: Status::Unknown, best, margin, top });
+        };
+        let left = until.saturating_duration_since(Instant::now());
+        gallery.identify(embedding, &self.rules, left)
     }
 }
 

@@ -1,15 +1,16 @@
 //! Watches the tracks of a stream for what is to be told: alerts while they last, summaries when
 //! they end.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use face_core::gallery::{Gallery, GalleryError, Identification};
-use face_core::identity::alert::{Alert, AlertCounts, Alerts, Verdict, groups_of};
+use face_core::identity::alert::{Alert, AlertCounts, Alerts, Verdict};
 use face_core::identity::summary::{BestShot, Sighting, TrackSummaries, TrackSummary};
 use face_core::identity::{Moment, Status, TrackIdentities};
 
 use super::alerts::{self, AlertOptions};
+use super::groups::PeopleGroups;
 use super::stream::When;
 use super::track_summary;
 use crate::meta::{Event, Face, FrameFaces, TrackState};
@@ -38,9 +39,7 @@ pub(super) struct Watch {
     alerts: Alerts,
     summaries: TrackSummaries,
     /// Groups of the people of the gallery; only if rules ask for them.
-    groups: HashMap<String, Vec<String>>,
-    /// The gallery's generation that they are of.
-    groups_of: Option<u64>,
+    groups: PeopleGroups,
     /// Tracks whose last look-up failed.
     failed: HashSet<u64>,
     last: Last,
@@ -61,15 +60,10 @@ impl Watch {
         gallery: &Gallery,
         generation: u64,
     ) -> Result<(), GalleryError> {
-        if self.groups_of == Some(generation) || !self.options.rules().want_groups() {
+        if !self.options.rules().want_groups() {
             return Ok(());
         }
-        // Once per generation: what failed now would fail on every frame.
-        self.groups_of = Some(generation);
-        let groups = |person: &face_core::gallery::Person| groups_of(&person.attributes);
-        let people = gallery.persons()?;
-        self.groups = people.iter().map(|p| (p.id.clone(), groups(p))).collect();
-        Ok(())
+        self.groups.refresh(gallery, generation)
     }
 
     /// Takes in a result about a track.
@@ -154,7 +148,7 @@ impl Watch {
             person,
         };
         self.summaries.see(&sighting, self.last.now.time_ns);
-        let groups = person.and_then(|p| self.groups.get(&*p.person_id));
+        let groups = person.map_or(&[][..], |p| self.groups.of(&p.person_id));
         let verdict = Verdict {
             track_id: face.track_id,
             was_id: face.was_id,
@@ -163,7 +157,7 @@ impl Watch {
             confirmed: face.confirmed,
             person,
             similarity: face.similarity,
-            groups: groups.map_or(&[], Vec::as_slice),
+            groups,
             zones: &face.zones,
         };
         self.alerts.see(&verdict, self.last.now.time_ns, &self.options.settings)

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "not every test file uses everything")]
 
 pub(crate) mod people;
+pub(crate) mod server;
 
 use std::path::{Path, PathBuf};
 

@@ -95,7 +95,7 @@ fn client_error(op: &'static str, path: PathBuf, error: &postgres::Error) -> Gal
 }
 
 /// An error with its causes, each said once.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
+pub(in crate::gallery) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

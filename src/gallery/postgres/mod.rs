@@ -33,7 +33,8 @@ use super::location::Address;
 use super::{Access, Enrolled, GalleryError, NewSample};
 use crate::embed::{Embedding, Fingerprint};
 use connect::Connector;
-use fault::{Fault, chain, damaged_text, error};
+pub(super) use fault::chain;
+use fault::{Fault, damaged_text, error};
 
 /// One step per schema version: the first makes version 1 of an empty schema.
 const STEPS: [&str; 1] = [include_str!("schema.sql")];
