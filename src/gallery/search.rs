@@ -1,6 +1,7 @@
 //! Searching a gallery: an immutable picture of it in memory. Small ones are scanned; in large ones
 //! representatives of the people say whose samples are compared.
 
+mod kernels;
 mod near;
 mod people;
 mod rank;

@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use super::kernels::{self, Code};
 use super::rank::{self, Highest, Ranking};
 use super::rows::NOBODY;
 use super::{SearchError, Snapshot, VoteRule};
@@ -54,8 +55,8 @@ impl Snapshot {
     ) -> Vec<(u32, f32)> {
         let mut ranking = Ranking::new(limit);
         let score = |person| self.score(person, query, vote, now);
-        self.rows.each_compared(|owner, row| {
-            ranking.offer(owner, rank::dot(query, row), &score);
+        self.rows.each_compared(query, |owner, similarity| {
+            ranking.offer(owner, similarity, &score);
         });
         ranking.people
     }
@@ -67,8 +68,9 @@ impl Snapshot {
         if entry.known.as_ref()?.expires.is_some_and(|expires| expires <= now) {
             return None;
         }
-        let rows = entry.compared.iter().map(|row| rank::dot(query, self.rows.values(*row)));
-        let (best, mean) = rank::best_and_mean(rows)?;
+        let mut similarities = Vec::with_capacity(entry.compared.len());
+        kernels::dots_with(query, &self.rows, &entry.compared, &mut similarities);
+        let (best, mean) = rank::best_and_mean(similarities.into_iter())?;
         // Is a negative sample of this person nearer?
         if entry.negatives.iter().any(|(_, n)| rank::dot(query, n.as_slice()) > best) {
             return None;
@@ -95,16 +97,17 @@ impl Snapshot {
         if self.rows.living() < self.limits.index_from || vain {
             return None;
         }
-        let score = |person| self.score(person, query, vote, now);
-        let code: Vec<i16> = rank::code(query).collect();
+        let code = Code::new(query);
         let mut count = limit.saturating_mul(8).max(CANDIDATES);
         while count <= all / 4 {
             let mut ranking = Ranking::new(limit);
-            for (person, about) in self.candidates(query, &code, count, vote) {
-                if ranking.is_closed_to(about + rank::CODE_ERROR) {
+            for (person, most) in self.candidates(query, &code, count, vote) {
+                if ranking.is_closed_to(most) {
                     break;
                 }
-                ranking.offer(person, f32::INFINITY, &score);
+                if let Some(score) = self.score(person, query, vote, now) {
+                    ranking.take(person, score);
+                }
             }
             if ranking.people.len() == limit {
                 return Some(ranking.people);
@@ -115,12 +118,12 @@ impl Snapshot {
         None
     }
 
-    /// The people of the nearest representatives, and about how near each is by the rule; nearest
-    /// first.
+    /// The people of the nearest representatives, and how near each may be by the rule at most;
+    /// nearest first.
     fn candidates(
         &self,
         query: &[f32],
-        code: &[i16],
+        code: &Code,
         count: usize,
         vote: VoteRule,
     ) -> Vec<(u32, f32)> {
@@ -133,22 +136,25 @@ impl Snapshot {
         for person in people {
             rows.extend(self.people.entry(person).compared.iter().map(|row| (person, *row)));
         }
-        let similarity = |row: u32| rank::dot_codes(code, self.rows.codes(row));
-        let each: Vec<_> = rows.iter().map(|(person, row)| (*person, similarity(*row))).collect();
-        let about = |own: &[(u32, f32)]| {
-            let (best, mean) = rank::best_and_mean(own.iter().map(|o| o.1))?;
-            Some(match vote {
+        let mut most = Vec::with_capacity(rows.len());
+        kernels::most_with(code, &self.rows, &rows, &mut most);
+        let mut most = most.into_iter();
+        let mut near = Vec::with_capacity(count);
+        for own in rows.chunk_by(|a, b| a.0 == b.0) {
+            let Some((best, mean)) = rank::best_and_mean(most.by_ref().take(own.len())) else {
+                continue;
+            };
+            near.push(match vote {
                 VoteRule::Best => (own[0].0, best),
                 VoteRule::MeanOfBestThree => (own[0].0, mean),
-            })
-        };
-        let mut near: Vec<_> = each.chunk_by(|a, b| a.0 == b.0).filter_map(about).collect();
+            });
+        }
         near.sort_unstable_by(|a, b| b.1.total_cmp(&a.1));
         near
     }
 
     /// The nearest representatives: those of the graph, and of those that are newer.
-    fn near_representatives(&self, query: &[f32], code: &[i16], count: usize) -> Highest {
+    fn near_representatives(&self, query: &[f32], code: &Code, count: usize) -> Highest {
         let mut highest = Highest::new(count);
         let mut first = 0;
         if let Some(graph) = &self.graph
@@ -164,9 +170,7 @@ impl Snapshot {
             }
             first = graph.rows() as u32;
         }
-        self.representatives.each_code_from(first, |row, codes| {
-            highest.offer(row, rank::dot_codes(code, codes));
-        });
+        self.representatives.offer_from(first, code, &mut highest);
         highest
     }
 }

@@ -41,6 +41,11 @@ impl Ranking {
         }
     }
 
+    /// Takes in the final score of a person who was never offered.
+    pub(super) fn take(&mut self, person: u32, score: f32) {
+        self.insert(person, score);
+    }
+
     /// Can nobody with at most this score come into the list any more?
     pub(super) fn is_closed_to(&self, score: f32) -> bool {
         self.people.len() == self.limit && self.people.last().is_some_and(|worst| score < worst.1)
@@ -93,9 +98,15 @@ impl Highest {
         Self { count, kept: Vec::with_capacity(2 * count), floor: f32::NEG_INFINITY }
     }
 
+    /// Could something with this similarity be among them, by what is known so far?
+    #[inline]
+    pub(super) fn is_open_to(&self, similarity: f32) -> bool {
+        similarity > self.floor
+    }
+
     #[inline]
     pub(super) fn offer(&mut self, row: u32, similarity: f32) {
-        if similarity > self.floor {
+        if self.is_open_to(similarity) {
             self.kept.push((row, similarity));
             if self.kept.len() == 2 * self.count {
                 self.keep_highest();
@@ -123,7 +134,7 @@ impl Highest {
 /// Scalar product of two rows of one length. Independent sums, so that the compiler may use vector
 /// instructions without changing the order of a float addition; they are added up in pairs, for
 /// one after the other would take as long as the products.
-#[inline]
+#[inline(always)]
 pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
     let (a_chunks, a_rest) = a.as_chunks::<LANES>();
     let (b_chunks, b_rest) = b.as_chunks::<LANES>();
@@ -137,24 +148,4 @@ pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
     let eight: [f32; 8] = std::array::from_fn(|i| sums[i] + sums[i + 8]);
     let four: [f32; 4] = std::array::from_fn(|i| eight[i] + eight[i + 4]);
     (four[0] + four[2]) + (four[1] + four[3]) + rest
-}
-
-/// What 1 is as a code: the sum of the products of two unit vectors then stays below 2^29.
-const CODE_ONE: f32 = 16384.0;
-
-/// By how much the product of two coded unit vectors may be wrong: each of 128 values is rounded by
-/// 2^-15 at most, .0004 together if all roundings conspire.
-pub(super) const CODE_ERROR: f32 = 0.001;
-
-/// A unit vector as whole numbers: half the memory of floats, and twice as many products at a time.
-pub(super) fn code(values: &[f32]) -> impl Iterator<Item = i16> {
-    values.iter().map(|v| (v * CODE_ONE).round() as i16)
-}
-
-/// Scalar product of two coded rows of one length. As plain as this the compiler takes the vector
-/// instruction that adds pairs of products, since the order of whole numbers does not matter.
-#[inline]
-pub(super) fn dot_codes(a: &[i16], b: &[i16]) -> f32 {
-    let products = a.iter().zip(b).map(|(x, y)| i32::from(*x) * i32::from(*y));
-    products.sum::<i32>() as f32 / (CODE_ONE * CODE_ONE)
 }

@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use super::rank::code;
+use super::kernels::{self, Code, Scale, encode};
+use super::rank::Highest;
 
 /// Rows of a piece: 128 KiB of 128 values. A change copies some pieces and the list of all, and the
 /// sum of both is least about here for galleries between ten thousand and a million rows.
@@ -27,8 +28,9 @@ pub(super) struct Tag {
 #[derive(Clone)]
 struct Piece {
     values: Arc<Vec<f32>>,
-    /// The values once more, see [`code`].
-    codes: Arc<Vec<i16>>,
+    /// The values once more, see [`encode`].
+    codes: Arc<Vec<i8>>,
+    scales: Arc<Vec<Scale>>,
     tags: Arc<Vec<Tag>>,
 }
 
@@ -76,12 +78,14 @@ impl Rows {
             self.pieces.push(Piece {
                 values: Arc::new(Vec::with_capacity(PIECE * self.dim)),
                 codes: Arc::new(Vec::with_capacity(PIECE * self.dim)),
+                scales: Arc::new(Vec::with_capacity(PIECE)),
                 tags: Arc::new(Vec::with_capacity(PIECE)),
             });
         }
         if let Some(last) = self.pieces.last_mut() {
             Arc::make_mut(&mut last.values).extend_from_slice(values);
-            Arc::make_mut(&mut last.codes).extend(code(values));
+            let scale = encode(values, Arc::make_mut(&mut last.codes));
+            Arc::make_mut(&mut last.scales).push(scale);
             Arc::make_mut(&mut last.tags).push(Tag { id, owner, compared: true });
         }
         self.ascending &= self.len == 0 || id > self.highest;
@@ -91,14 +95,17 @@ impl Rows {
         (self.len - 1) as u32
     }
 
+    #[inline(always)]
     pub(super) fn values(&self, row: u32) -> &[f32] {
         let (piece, place) = split(row);
         &self.pieces[piece].values[place * self.dim..(place + 1) * self.dim]
     }
 
-    pub(super) fn codes(&self, row: u32) -> &[i16] {
+    #[inline(always)]
+    pub(super) fn codes(&self, row: u32) -> (&[i8], Scale) {
         let (piece, place) = split(row);
-        &self.pieces[piece].codes[place * self.dim..(place + 1) * self.dim]
+        let piece = &self.pieces[piece];
+        (&piece.codes[place * self.dim..(place + 1) * self.dim], piece.scales[place])
     }
 
     pub(super) fn tag(&self, row: u32) -> Tag {
@@ -122,6 +129,7 @@ impl Rows {
         let (piece, range) = (&mut self.pieces[piece], place * self.dim..(place + 1) * self.dim);
         Arc::make_mut(&mut piece.values)[range.clone()].fill(0.0);
         Arc::make_mut(&mut piece.codes)[range].fill(0);
+        Arc::make_mut(&mut piece.scales)[place] = Scale::default();
         self.living -= 1;
     }
 
@@ -167,30 +175,31 @@ impl Rows {
         all.filter(|(_, tag, _)| tag.owner != NOBODY)
     }
 
-    /// Hands over all rows that are compared.
+    /// Hands over the owner and the similarity of all rows that are compared.
     #[inline]
-    pub(super) fn each_compared(&self, mut each: impl FnMut(u32, &[f32])) {
-        // Nested loops, which the compiler makes faster than one iterator over all pieces.
+    pub(super) fn each_compared(&self, query: &[f32], mut each: impl FnMut(u32, f32)) {
+        let mut similarities = [0.0; PIECE];
         for piece in &self.pieces {
-            let values = piece.values.chunks_exact(self.dim);
-            for (values, tag) in values.zip(piece.tags.iter()) {
+            kernels::dots(query, &piece.values, &mut similarities);
+            for (similarity, tag) in similarities.iter().zip(piece.tags.iter()) {
                 if tag.compared {
-                    each(tag.owner, values);
+                    each(tag.owner, *similarity);
                 }
             }
         }
     }
 
-    /// Hands over the codes of all rows from `first` on that are compared.
-    #[inline]
-    pub(super) fn each_code_from(&self, first: u32, mut each: impl FnMut(u32, &[i16])) {
-        let (piece, place) = split(first);
-        let mut skip = place;
+    /// Offers all rows from `first` on that are compared, with about their similarity.
+    pub(super) fn offer_from(&self, first: u32, code: &Code, highest: &mut Highest) {
+        let (piece, mut skip) = split(first);
+        let mut similarities = [0.0; PIECE];
         for (i, piece) in self.pieces.iter().enumerate().skip(piece) {
-            let codes = piece.codes.chunks_exact(self.dim);
-            for (j, (codes, tag)) in codes.zip(piece.tags.iter()).enumerate().skip(skip) {
-                if tag.compared {
-                    each((i * PIECE + j) as u32, codes);
+            kernels::products(code, &piece.codes, &piece.scales, &mut similarities);
+            let len = piece.tags.len();
+            for (j, similarity) in similarities[..len].iter().enumerate().skip(skip) {
+                // Few are near enough: the tags of the others are not even read.
+                if highest.is_open_to(*similarity) && piece.tags[j].compared {
+                    highest.offer((i * PIECE + j) as u32, *similarity);
                 }
             }
             skip = 0;
@@ -198,6 +207,7 @@ impl Rows {
     }
 }
 
+#[inline(always)]
 fn split(row: u32) -> (usize, usize) {
     (row as usize / PIECE, row as usize % PIECE)
 }
@@ -252,25 +262,27 @@ mod tests {
     }
 
     #[test]
-    fn rows_from_anywhere_are_handed_over_once() {
-        let mut rows = Rows::new(1);
+    fn rows_from_anywhere_are_offered_once() {
+        let mut rows = Rows::new(2);
         for id in 0..700 {
-            rows.push(id, id as u32, &[(id % 100) as f32 / 16384.0]);
+            rows.push(id, id as u32, &[1.0, 0.0]);
         }
         rows.compare(600, false);
         rows.erase(300);
         for first in [0u32, 255, 256, 257, 299, 699, 700] {
-            let mut seen = Vec::new();
-            rows.each_code_from(first, |row, codes| {
-                assert_eq!(codes, [(row % 100) as i16]);
-                seen.push(row);
-            });
+            let mut highest = Highest::new(1_000);
+            rows.offer_from(first, &Code::new(&[1.0, 0.0]), &mut highest);
+            let mut seen: Vec<u32> = highest.into_rows().collect();
+            seen.sort_unstable();
             let expected: Vec<u32> = (first..700).filter(|r| ![300, 600].contains(r)).collect();
             assert_eq!(seen, expected);
         }
         assert_eq!(rows.iter().count(), 699);
         let mut owners = Vec::new();
-        rows.each_compared(|owner, _| owners.push(owner));
+        rows.each_compared(&[0.5, 0.0], |owner, similarity| {
+            assert_eq!(similarity, 0.5);
+            owners.push(owner);
+        });
         assert_eq!(owners.len(), 698);
     }
 }

@@ -196,21 +196,6 @@ fn dot_takes_every_value_once() {
     }
 }
 
-#[test]
-fn codes_are_nearly_as_exact_as_floats() {
-    for dim in [1, 7, 128, 512] {
-        let mut noise = Noise(dim as u64);
-        for _ in 0..50 {
-            let a = embedding(&noise.around(&vec![0.0; dim], 1.0));
-            let b = embedding(&noise.around(a.as_slice(), 2.0));
-            let codes: Vec<i16> = rank::code(a.as_slice()).collect();
-            let row: Vec<i16> = rank::code(b.as_slice()).collect();
-            let wrong = rank::dot_codes(&codes, &row) - rank::dot(a.as_slice(), b.as_slice());
-            assert!(wrong.abs() < rank::CODE_ERROR, "{dim} dimensions: {wrong}");
-        }
-    }
-}
-
 /// 10,000 samples of 1,000 people, looked up by their representatives, with a graph or without.
 fn large(graph: bool) -> (Snapshot, Vec<Vec<f32>>) {
     let (samples, centres) = clusters(1_000, 10, 32);
