@@ -17,6 +17,7 @@ pub mod inference;
 pub mod loose;
 pub mod model;
 pub mod onnx;
+pub mod outbox;
 pub mod picture;
 pub mod preprocess;
 pub mod quality;

@@ -9,6 +9,7 @@ mod gallery;
 mod gate;
 mod models;
 mod options;
+mod outbox;
 mod output;
 mod recognize;
 mod track;
@@ -37,6 +38,7 @@ enum Command {
     Gallery(gallery::Arguments),
     Clips(clips::Arguments),
     Track(track::Arguments),
+    Outbox(outbox::Arguments),
     Doctor(doctor::Arguments),
     Models(models::Args),
 }
@@ -59,6 +61,7 @@ fn main() -> ExitCode {
         Command::Gallery(arguments) => gallery::run(&arguments).map(ExitCode::from),
         Command::Clips(arguments) => clips::run(&arguments).map(ExitCode::from),
         Command::Track(arguments) => track::run(&arguments).map(ExitCode::from),
+        Command::Outbox(arguments) => outbox::run(&arguments).map(ExitCode::from),
         Command::Doctor(arguments) => doctor::run(&arguments).map(ExitCode::from),
         Command::Models(arguments) => models::run(arguments),
     };

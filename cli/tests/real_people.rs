@@ -54,7 +54,7 @@ fn identify(
     threshold: f32,
 ) -> Option<String> {
     let folder = tempfile::tempdir().unwrap();
-    let gallery = Gallery::open(&folder.path().join("g"), fingerprint, Access::Create).unwrap();
+    let gallery = Gallery::open(folder.path().join("g"), fingerprint, Access::Create).unwrap();
     for person in others.chunk_by(|a, b| a.0 == b.0) {
         let samples: Vec<NewSample> = person.iter().map(|l| l.1.clone()).collect();
         gallery.enroll(&person[0].0, &samples).unwrap();

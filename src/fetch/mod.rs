@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_RANGE, RANGE};
-use reqwest::{Client, Response, StatusCode, Url};
+use reqwest::{Client, ClientBuilder, Response, StatusCode, Url};
 
 use crate::model::{self, FileState, ModelFile, ModelSpec};
 use part::Part;
@@ -175,7 +175,7 @@ fn address(spec: &ModelSpec, options: &FetchOptions) -> Result<Url, FetchError> 
     Ok(url)
 }
 
-fn is_loopback(url: &Url) -> bool {
+pub(crate) fn is_loopback(url: &Url) -> bool {
     url.host_str().is_some_and(|host| {
         let host = host.trim_start_matches('[').trim_end_matches(']');
         host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
@@ -193,7 +193,7 @@ fn is_safe(url: &Url, from_loopback: bool) -> bool {
 }
 
 /// The address without what may be secret.
-fn shown(url: &Url) -> String {
+pub(crate) fn shown(url: &Url) -> String {
     let end = url.as_str().find(['?', '#']).unwrap_or(url.as_str().len());
     let text = url.as_str().get(..end).unwrap_or_default();
     match (text.split_once("://"), url.has_authority()) {
@@ -204,7 +204,8 @@ fn shown(url: &Url) -> String {
     }
 }
 
-fn client(url: &Url) -> Result<Client, FetchError> {
+/// What every request of ours has in common: TLS, and the way to services of this machine.
+pub(crate) fn client_builder(url: &Url) -> ClientBuilder {
     // An error means that the host program has chosen a provider already: that one serves as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let local = is_loopback(url);
@@ -212,17 +213,7 @@ fn client(url: &Url) -> Result<Client, FetchError> {
         .user_agent(concat!("gst-face/", env!("CARGO_PKG_VERSION")))
         .referer(false)
         .connect_timeout(CONNECT_TIMEOUT)
-        .read_timeout(READ_TIMEOUT)
-        .redirect(reqwest::redirect::Policy::custom(move |attempt| {
-            if attempt.previous().len() > MAX_REDIRECTS {
-                attempt.error("too many redirects")
-            } else if is_safe(attempt.url(), local) {
-                attempt.follow()
-            } else {
-                let reason = format!("'{}' is not a safe address", shown(attempt.url()));
-                attempt.error(reason)
-            }
-        }));
+        .read_timeout(READ_TIMEOUT);
     if local {
         builder = builder.no_proxy();
         if url.scheme() == "http" {
@@ -230,10 +221,26 @@ fn client(url: &Url) -> Result<Client, FetchError> {
             builder = builder.tls_certs_only([]);
         }
     }
-    builder.build().map_err(|e| network(url, e))
+    builder
 }
 
-fn network(url: &Url, error: reqwest::Error) -> FetchError {
+fn client(url: &Url) -> Result<Client, FetchError> {
+    let local = is_loopback(url);
+    let redirects = reqwest::redirect::Policy::custom(move |attempt| {
+        if attempt.previous().len() > MAX_REDIRECTS {
+            attempt.error("too many redirects")
+        } else if is_safe(attempt.url(), local) {
+            attempt.follow()
+        } else {
+            let reason = format!("'{}' is not a safe address", shown(attempt.url()));
+            attempt.error(reason)
+        }
+    });
+    client_builder(url).redirect(redirects).build().map_err(|e| network(url, e))
+}
+
+/// The error with its causes, without the address, which may hold secrets.
+pub(crate) fn reason(error: reqwest::Error) -> String {
     let error = error.without_url();
     let mut reason = error.to_string();
     let mut source = error.source();
@@ -241,7 +248,12 @@ fn network(url: &Url, error: reqwest::Error) -> FetchError {
         reason.push_str(&format!(": {cause}"));
         source = cause.source();
     }
-    if error.is_redirect() {
+    reason
+}
+
+fn network(url: &Url, error: reqwest::Error) -> FetchError {
+    let (redirect, reason) = (error.is_redirect(), reason(error));
+    if redirect {
         return FetchError::Redirect { url: shown(url), reason };
     }
     FetchError::Network { url: shown(url), reason }

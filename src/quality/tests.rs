@@ -72,7 +72,7 @@ fn face(values: [f32; 4]) -> Embedding {
 fn gallery(folder: &tempfile::TempDir, people: &[(&str, &[[f32; 4]])]) -> Gallery {
     let probe = face([1.0, 0.0, 0.0, 0.0]);
     let fingerprint = Fingerprint { model: "m".into(), alignment: "a".into(), probe };
-    let gallery = Gallery::open(&folder.path().join("g"), &fingerprint, Access::Create).unwrap();
+    let gallery = Gallery::open(folder.path().join("g"), &fingerprint, Access::Create).unwrap();
     for (name, samples) in people {
         let samples: Vec<_> = samples.iter().map(|s| NewSample::new(face(*s), "")).collect();
         gallery.enroll(name, &samples).unwrap();

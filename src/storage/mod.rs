@@ -381,6 +381,20 @@ impl Storage {
     }
 }
 
+/// Can there be an object `key` in the storage `uri`? Nothing is opened or asked.
+///
+/// # Errors
+/// [`StorageError::Uri`], [`StorageError::Key`].
+pub(crate) fn check_address(uri: &str, key: &str) -> Result<(), StorageError> {
+    let wrong = |reason| StorageError::Uri { uri: shown(uri), reason };
+    match address::parse(uri).map_err(wrong)? {
+        Address::Folder(path) if !path.is_absolute() => {
+            Err(wrong("its path is not absolute".to_owned()))
+        }
+        _ => check(key),
+    }
+}
+
 /// The URI as an error may show it: without what could be a secret.
 fn shown(uri: &str) -> String {
     let uri = uri.split(['?', '#']).next().unwrap_or_default();

@@ -173,7 +173,7 @@ fn files_are_not_overwritten_unasked() {
     // SQLite would play an old log into the restored file.
     let leftover = folder.path().join("gone-wal");
     fs::write(&leftover, b"old").unwrap();
-    let error = restore(&file, &folder.path().join("gone"), false).unwrap_err();
+    let error = restore(&file, folder.path().join("gone"), false).unwrap_err();
     assert!(matches!(error, TransferError::Leftover { .. }), "{error:?}");
     assert!(!folder.path().join("gone").exists());
 }
@@ -202,6 +202,6 @@ fn damaged_gallery_is_neither_backed_up_nor_replaced_in_place() {
     assert!(matches!(error, TransferError::Irreplaceable { .. }), "{error:?}");
     assert!(error.to_string().contains("move it"), "{error}");
     let backup_of_nothing = folder.path().join("third");
-    let missing = create(&folder.path().join("missing"), &backup_of_nothing, false).unwrap_err();
+    let missing = create(folder.path().join("missing"), &backup_of_nothing, false).unwrap_err();
     assert!(matches!(missing, TransferError::Gallery(GalleryError::NotFound { .. })));
 }
