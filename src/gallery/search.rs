@@ -26,7 +26,7 @@ use crate::identity::Status;
 pub(super) const INDEX_FROM: usize = 20_000;
 
 /// From this many representatives on a graph finds the nearest of them. Of 50,000 the comparison
-/// with all takes two thirds of the time of a graph with kernels and finds more, see
+/// with all takes at most two thirds of the time of a graph with kernels and finds more, see
 /// docs/performance.md; its time grows with their number, that of a graph hardly does.
 pub(super) const GRAPH_FROM: usize = 200_000;
 
