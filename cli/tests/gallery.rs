@@ -402,3 +402,22 @@ fn search_lists_the_nearest_people_and_heeds_rejections() {
     assert_ne!(found["top"][0]["name"], "barack-obama");
     assert!(setup.run(&reject).stdout.contains("as was known"));
 }
+
+#[test]
+fn forget_searches_the_outbox() {
+    let scene = Scene::new();
+    let spool = scene.folder.path().join("spool");
+    std::fs::create_dir(&spool).unwrap();
+    let waiting = spool.join("clip.json");
+    std::fs::write(&waiting, r#"{"name": "Ann"}"#).unwrap();
+    let forget = |rest: &[&str]| {
+        let mut command = scene.command("forget", &[&["--yes", "--json"], rest].concat());
+        Answer::of(&command.env("GST_FACE_SPOOL", &spool).output().unwrap())
+    };
+    let answer = forget(&["Ann"]);
+    assert_eq!(answer.code, 1, "{answer:?}");
+    assert_eq!(answer.json()[0]["files"][0], waiting.to_str().unwrap());
+    std::fs::remove_file(&waiting).unwrap();
+    let answer = forget(&[]);
+    assert_eq!((answer.code, &answer.json()[0]["forgotten"]), (0, &true.into()), "{answer:?}");
+}

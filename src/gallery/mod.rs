@@ -407,6 +407,25 @@ impl Gallery {
         Ok(Identification { status, best, margin, top })
     }
 
+    /// The embeddings of a person's samples, in the order of their enrolment, without negative
+    /// ones; empty if there is no such person. Where the gallery is not loaded its server is asked
+    /// and waited for.
+    ///
+    /// # Errors
+    /// As [`Gallery::persons`].
+    pub fn embeddings_of(&self, person_id: &str) -> Result<Vec<Embedding>, GalleryError> {
+        if let Backend::Server(server) = &*self.0.store.lock()
+            && !self.is_loaded()
+        {
+            return server.embeddings_of(person_id);
+        }
+        let snapshot = self.snapshot();
+        let place = snapshot.people().by_place().find(|(_, p)| &*p.id == person_id);
+        let Some((place, _)) = place else { return Ok(Vec::new()) };
+        let own = snapshot.rows().filter(|(owner, _)| *owner == place);
+        Ok(own.filter_map(|(_, row)| Embedding::new(row).ok()).collect())
+    }
+
     /// The embedding space, as the file has it.
     pub fn fingerprint(&self) -> &Fingerprint {
         &self.0.fingerprint

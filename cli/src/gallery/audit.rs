@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use face_core::gallery::{Access, Gallery, Location, Roster, StoredSample};
+use face_core::gallery::{Access, Gallery, Location, OpenOptions, Roster, StoredSample};
 use face_core::quality::audit::{Suspect, audit};
 use serde::Serialize;
 
@@ -49,10 +49,12 @@ struct Record {
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
     let recognizer = arguments.models.recognizer()?;
-    let gallery = Gallery::open(&arguments.gallery, recognizer.fingerprint(), Access::Read)?;
-    let snapshot = gallery.snapshot();
+    // A shared gallery is not loaded: its server finds the people near each sample.
+    let options = OpenOptions { local_max: 0, ..OpenOptions::default() };
+    let fingerprint = recognizer.fingerprint();
+    let gallery = Gallery::open_with(&arguments.gallery, fingerprint, Access::Read, options)?;
     let gate = arguments.comparison.gate();
-    let suspects = audit(&snapshot, &gate, recognizer.embedder().threshold)?;
+    let suspects = audit(&gallery, &gate, recognizer.embedder().threshold)?;
     let roster = Roster::open(&arguments.gallery, Access::Read)?;
     let mut stored = HashMap::new();
     let mut records = Vec::with_capacity(suspects.len());
@@ -75,8 +77,10 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
             output::line(&printable(&record.to_string()))?;
         }
     }
-    let people = counted(snapshot.people().len() as u64, "person", "people");
-    let samples = counted(snapshot.samples() as u64, "sample", "samples");
+    let persons = roster.persons()?;
+    let people = counted(persons.len() as u64, "person", "people");
+    let samples = persons.iter().map(|p| u64::from(p.samples)).sum();
+    let samples = counted(samples, "sample", "samples");
     let summary = format!("{} of {samples} of {people} suspect", records.len());
     if arguments.json {
         // Standard output is for the machine.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use face_core::gallery::{Access, GalleryError};
+use face_core::outbox;
 use serde_json::json;
 
 use super::{Common, Consent};
@@ -11,8 +12,8 @@ use crate::output::{self, Exit, counted};
 
 /// Forget a person: remove them, and search the files for what may be left
 ///
-/// Deletes the person, writes the gallery's files anew, and searches these for the name, the id,
-/// the embeddings, their checksums and the pictures. Says "forgotten" only if nothing is found;
+/// Deletes the person, writes the gallery's files anew, and searches these and the outbox for the
+/// name, the id, the embeddings, their checksums and the pictures. Says "forgotten" only if nothing is found;
 /// else it names the files, and can be run again, without a person for everybody unfinished.
 ///
 /// Backups, exports and other copies are not searched, nor what a disk keeps of overwritten files.
@@ -28,7 +29,7 @@ pub(super) struct Arguments {
     common: Common,
     /// Name or id; without it, what earlier calls could not finish
     person: Option<String>,
-    /// Search this file or folder, too, such as the folder of clips to be uploaded
+    /// Search this file or folder, too, such as an outbox that is not where GST_FACE_SPOOL says
     #[arg(long, value_name = "PATH")]
     also: Vec<PathBuf>,
     /// Wait so many seconds for other processes that read at the moment
@@ -60,7 +61,10 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
         return Ok(Exit::Negative);
     }
     let wait = Duration::from_secs(arguments.wait.into());
-    match roster.forget(who.as_deref(), &arguments.also, wait) {
+    // What waits to be delivered may be about them.
+    let spool = outbox::default_spool().filter(|spool| spool.exists());
+    let also: Vec<PathBuf> = arguments.also.iter().cloned().chain(spool).collect();
+    match roster.forget(who.as_deref(), &also, wait) {
         Ok(forgotten) => {
             if forgotten.elsewhere > 0 && !arguments.common.json {
                 let others = counted(forgotten.elsewhere as u64, "person", "people");

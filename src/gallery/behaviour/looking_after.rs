@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::gallery::Merged;
+use crate::quality::Gate;
+use crate::quality::audit::audit;
 
 on_both!(
     renamed_person_keeps_everything_else,
@@ -13,6 +15,7 @@ on_both!(
     expiry_takes_effect_without_a_change_of_the_file,
     attributes_and_thresholds_are_checked,
     audit_log_tells_what_was_done_without_names,
+    suspects_are_found_with_and_without_everybody_loaded,
 );
 
 fn renamed_person_keeps_everything_else(place: &Place) {
@@ -172,4 +175,30 @@ fn audit_log_tells_what_was_done_without_names(place: &Place) {
     assert_eq!(told, [("enroll", 1), ("rename", 1), ("set-threshold", 1)]);
     assert!(log[1].at.ends_with('Z') && log[1].person_id.as_ref() == Some(&ann));
     assert!(!format!("{:?}", roster.audit_log(None, 99).unwrap()).contains("Ann"));
+}
+
+fn suspects_are_found_with_and_without_everybody_loaded(place: &Place) {
+    let (gallery, _) = three(place);
+    // Nearly Ann's first, enrolled as Bob, and Cid's once more.
+    let mixed = |a: u32, b: u32| {
+        let pairs =
+            embedding(a).as_slice().to_vec().into_iter().zip(embedding(b).as_slice().to_vec());
+        Embedding::new(&pairs.map(|(a, b)| a + 0.1 * b).collect::<Vec<_>>()).unwrap()
+    };
+    gallery.enroll("Bob", &[NewSample::new(mixed(1, 30), "x")]).unwrap();
+    gallery.enroll("Cid", &[NewSample::new(mixed(6, 31), "y")]).unwrap();
+    for local_max in [0, usize::MAX] {
+        let options = OpenOptions { local_max, ..OpenOptions::default() };
+        let opened =
+            Gallery::open_with(&place.location, &fingerprint(), Access::Read, options).unwrap();
+        assert_eq!(opened.is_loaded(), local_max > 0 || !place.location.is_server());
+        let suspects = audit(&opened, &Gate::DEFAULT, 0.6).unwrap();
+        let found: Vec<_> =
+            suspects.iter().map(|s| (&*s.name, s.sample, s.problem.reason())).collect();
+        let conflicts: Vec<_> = found.iter().filter(|f| f.2 != "outlier").copied().collect();
+        let expected =
+            [("Ann Smith", 0, "conflict"), ("Bob", 2, "conflict"), ("Cid", 1, "near-duplicate")];
+        assert_eq!(conflicts, expected, "{local_max}: {found:?}");
+        assert_eq!(opened.embeddings_of("nobody").unwrap(), []);
+    }
 }

@@ -7,6 +7,7 @@ use postgres::Row;
 use sha2::{Digest, Sha256};
 
 use super::{Fault, GalleryError, Moment, NOW, New, Store};
+use crate::embed::Embedding;
 use crate::gallery::store::{PersonRow, Pictures, SampleKey, SampleRow};
 use crate::gallery::{LooseCrop, TransferError};
 
@@ -47,6 +48,27 @@ impl Store {
             let rows = moment.tx.query(&sql, &[&number])?;
             let samples = rows.iter().map(|row| self.sample_row(row));
             Ok(Some((person, samples.collect::<Result<_, _>>()?)))
+        })
+    }
+
+    /// The embeddings of a person's samples, without negative ones.
+    pub(in crate::gallery) fn embeddings_of(
+        &self,
+        id: &str,
+    ) -> Result<Vec<Embedding>, GalleryError> {
+        self.read(true, |moment| {
+            let sql = format!(
+                "SELECT s.id, e.embedding::real[] FROM samples s JOIN {} e ON e.sample = s.id \
+                 JOIN persons p ON p.seq = s.person WHERE p.id = $1 AND NOT s.negative \
+                 ORDER BY s.id",
+                moment.table()
+            );
+            let one = |row: &Row| -> Result<Embedding, Fault> {
+                let (sample, values): (i64, Vec<f32>) = (row.try_get(0)?, row.try_get(1)?);
+                let bad = |e| self.damaged(format_args!("sample {sample}: {e}"));
+                Ok(Embedding::new(&values).map_err(bad)?)
+            };
+            moment.tx.query(&sql, &[&id])?.iter().map(one).collect()
         })
     }
 
