@@ -82,7 +82,8 @@ fn child_process() {
         _ => {}
     });
     let _sender = outbox.start(told).unwrap();
-    for i in 0.. {
+    // So many that all are delivered in seconds, however fast the disk.
+    for i in 0..20 {
         let id = |kind: &str| EntryId::new(&format!("{kind}-{round}-{i}")).unwrap();
         let alert = webhook(&url, Message::json(&id("alert").as_str()).unwrap());
         outbox.append(Entry::new(alert).with_id(id("alert"))).unwrap();
@@ -99,6 +100,9 @@ fn child_process() {
         link.link = Some(LinkTo::new(&storage, &name));
         outbox.append(Entry::new(link).after(clip).with_id(id("link"))).unwrap();
         acknowledge(&format!("webhook {}", id("link")));
+    }
+    loop {
+        std::thread::park();
     }
 }
 
@@ -146,7 +150,7 @@ impl Scene {
         let outbox = Outbox::open(self.path("spool").as_ref(), Limits::default()).unwrap();
         let courier = Courier::new(&outbox).unwrap();
         let mut now = SystemTime::now();
-        for _ in 0..1000 {
+        for _ in 0..10_000 {
             match courier.round(now, &|| false).unwrap() {
                 Some(next) => now = next,
                 None => break,

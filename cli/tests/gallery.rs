@@ -409,12 +409,13 @@ fn forget_searches_the_outbox() {
     let spool = scene.folder.path().join("spool");
     std::fs::create_dir(&spool).unwrap();
     let waiting = spool.join("clip.json");
-    std::fs::write(&waiting, r#"{"name": "Ann"}"#).unwrap();
+    std::fs::write(&waiting, r#"{"name": "Ann Smith"}"#).unwrap();
     let forget = |rest: &[&str]| {
         let mut command = scene.command("forget", &[&["--yes", "--json"], rest].concat());
         Answer::of(&command.env("GST_FACE_SPOOL", &spool).output().unwrap())
     };
-    let answer = forget(&["Ann"]);
+    scene.gallery.enroll("Ann Smith", &[sample(7)]).unwrap();
+    let answer = forget(&["Ann Smith"]);
     assert_eq!(answer.code, 1, "{answer:?}");
     assert_eq!(answer.json()[0]["files"][0], waiting.to_str().unwrap());
     std::fs::remove_file(&waiting).unwrap();

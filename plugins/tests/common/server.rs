@@ -126,7 +126,13 @@ fn connect(client: TcpStream, server: &str, mode: &Arc<AtomicU8>, open: &Mutex<V
         let mode = mode.clone();
         run(move || pass_on(from, to, &mode));
     }
-    open.lock().extend([client, server]);
+    let mut open = open.lock();
+    // It may have been cut since this one was let in.
+    if mode.load(Ordering::SeqCst) == CUT {
+        let _ = client.shutdown(Shutdown::Both);
+        let _ = server.shutdown(Shutdown::Both);
+    }
+    open.extend([client, server]);
 }
 
 /// Passes on what comes until one of the two ends.

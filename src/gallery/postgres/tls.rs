@@ -142,7 +142,7 @@ mod tests {
     use super::*;
 
     /// Accepts one connection as a server that wants TLS, with the certificate of tests/data, which
-    /// is for "localhost"; what the client said first, if it took the certificate.
+    /// is for 127.0.0.1; what the client said first, if it took the certificate.
     fn serve(listener: &TcpListener) -> Option<Vec<u8>> {
         let data = |name: &str| format!("{}/tests/data/tls/{name}", env!("CARGO_MANIFEST_DIR"));
         let certificate = CertificateDer::from_pem_file(data("server.pem")).unwrap();
@@ -170,7 +170,7 @@ mod tests {
 
     /// What the server heard, and how opening the gallery ended.
     fn meet(host: &str, rest: &str) -> (Option<Vec<u8>>, GalleryError) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = TcpListener::bind((host, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let address = format!("postgresql://cam:secret@{host}:{port}/faces?sslmode=require{rest}");
         let probe = Embedding::new(&[1.0, 0.0]).unwrap();
@@ -186,12 +186,12 @@ mod tests {
     #[test]
     fn certificate_and_name_are_checked_before_anything_is_said() {
         let ca = format!("&sslrootcert={}/tests/data/tls/ca.pem", env!("CARGO_MANIFEST_DIR"));
-        let (heard, _) = meet("localhost", &ca);
+        let (heard, _) = meet("127.0.0.1", &ca);
         let heard = heard.expect("the certificate is good");
         assert!(heard.windows(9).any(|w| w == b"user\0cam\0"), "{heard:?}");
-        // The right certificate for another name, and one that nobody vouches for.
+        // The right certificate for another machine, and one that nobody vouches for.
         let own = format!("&sslrootcert={}/tests/data/tls/server.pem", env!("CARGO_MANIFEST_DIR"));
-        for (host, rest) in [("127.0.0.1", &ca), ("localhost", &own)] {
+        for (host, rest) in [("127.0.0.2", &ca), ("127.0.0.1", &own)] {
             let (heard, error) = meet(host, rest);
             assert_eq!(heard, None, "{host}");
             assert!(matches!(error, GalleryError::Refused { .. }), "{error:?}");
