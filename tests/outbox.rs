@@ -401,8 +401,9 @@ fn full_spool_drops_old_notifications_and_never_an_object() {
     drop(sender);
     let dropped = std::mem::take(&mut *told.lock());
     let stats = scene.outbox.stats();
-    assert_eq!((dropped.len(), stats.dropped), (3, 3), "{dropped:?}");
-    assert_eq!(stats.waiting, 5);
+    // Three, or two if an old one was on its way and spared when the last came.
+    assert!((2..=3).contains(&dropped.len()), "{dropped:?}");
+    assert_eq!((stats.dropped, stats.waiting), (dropped.len() as u64, 8 - dropped.len() as u64));
     assert!(dropped.iter().all(|(id, why)| id < &"alert-4".to_owned() && why.contains("room")));
 
     let storage = scene.path("storage");
