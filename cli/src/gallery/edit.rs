@@ -1,8 +1,9 @@
 //! `facectl gallery rename`, `merge`, `remove`, `remove-sample`, `set-threshold`, `expire` and
 //! `clear`.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
+use face_core::clip::utc::Calendar;
 use face_core::gallery::Access;
 use serde_json::json;
 
@@ -250,19 +251,8 @@ pub(crate) fn moment(text: &str) -> Result<SystemTime, String> {
     };
     let [year, month, day] = numbers(date, '-', [4, 2, 2]).ok_or_else(expected)?;
     let [hour, minute, second] = numbers(time, ':', [2, 2, 2]).ok_or_else(expected)?;
-    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    let lengths = [31, if leap { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
-    let length = *lengths.get((month as usize).wrapping_sub(1)).ok_or_else(expected)?;
-    if year < 1970 || !(1..=length).contains(&day) || hour > 23 || minute > 59 || second > 59 {
-        return Err(format!("there is no such time from 1970 on; {}", expected()));
-    }
-    let leap_days = |before: u64| before / 4 - before / 100 + before / 400;
-    let days = (year - 1970) * 365 + leap_days(year - 1) - leap_days(1969)
-        + lengths[..month as usize - 1].iter().sum::<u64>()
-        + day
-        - 1;
-    let seconds = ((days * 24 + hour) * 60 + minute) * 60 + second;
-    Ok(UNIX_EPOCH + Duration::from_secs(seconds))
+    let moment = Calendar { year, month, day, hour, minute, second, millisecond: 0 }.moment();
+    moment.ok_or_else(|| format!("there is no such time from 1970 on; {}", expected()))
 }
 
 /// Three numbers with so many digits each.
@@ -280,6 +270,8 @@ fn numbers(text: &str, separator: char, digits: [usize; 3]) -> Option<[u64; 3]> 
 
 #[cfg(test)]
 mod tests {
+    use std::time::UNIX_EPOCH;
+
     use super::*;
 
     fn seconds(text: &str) -> u64 {

@@ -233,7 +233,7 @@ impl Stream {
     /// Follows the faces of a frame of `time_ns` and writes the tracks into them. Returns the
     /// tracks that ended.
     pub(super) fn follow(&mut self, time_ns: u64, faces: &mut FrameFaces) -> Vec<Ended> {
-        let size = square_size(faces);
+        let size = faces.square_size();
         self.tracker.set_picture_size(size.0, size.1);
         self.zones.set_picture_size(faces.width, faces.height);
         // Boxes that another facetrack predicted are no observations.
@@ -308,13 +308,6 @@ fn set_track(face: &mut Face, track: &TrackBox, known: &mut Known, zones: &ZoneW
     if face.status == Status::Untracked {
         face.status = Status::Identifying;
     }
-}
-
-/// Size of the picture of the fractions in square pixels.
-fn square_size(faces: &FrameFaces) -> (f32, f32) {
-    let (n, d) = faces.par;
-    let aspect = if n > 0 && d > 0 { n as f32 / d as f32 } else { 1.0 };
-    ((faces.width as f32 * aspect).max(1.0), (faces.height as f32).max(1.0))
 }
 
 #[cfg(test)]
