@@ -134,6 +134,14 @@ impl LooseFace {
         Ok(LooseCrop { png, points: self.points })
     }
 
+    /// As a JPEG file, to be looked at.
+    ///
+    /// # Errors
+    /// [`PictureError::Decode`] if the encoder fails, as of [`LooseFace::encode`].
+    pub fn to_jpeg(&self) -> Result<Vec<u8>, PictureError> {
+        crate::picture::jpeg("face", self.width, self.height, &self.rgb)
+    }
+
     /// Width and height in pixels.
     pub fn size(&self) -> (u32, u32) {
         (self.width, self.height)
@@ -255,6 +263,21 @@ mod tests {
             let difference = mean_difference(&direct, &again);
             assert!(difference < 2.0, "{bbox:?}: {difference}");
         }
+    }
+
+    #[test]
+    fn face_to_look_at_is_a_jpeg_of_its_size() {
+        let data = waves(400, 300);
+        let frame = FrameView::packed(PixelFormat::Rgb, 400, 300, &data).unwrap();
+        let bbox = BBox::new(150.0, 100.0, 80.0, 100.0);
+        let loose = LooseFace::cut(&frame, &bbox, &points(&bbox)).unwrap();
+        let jpeg = loose.to_jpeg().unwrap();
+        assert!(jpeg.starts_with(&[0xff, 0xd8]) && jpeg.len() < 15_000, "{}", jpeg.len());
+        let picture = Picture::decode("face", &jpeg).unwrap();
+        assert_eq!((picture.width(), picture.height()), loose.size());
+        let pairs = picture.as_rgb().iter().zip(loose.as_rgb());
+        let worst = pairs.map(|(a, b)| a.abs_diff(*b)).max().unwrap();
+        assert!(worst < 40, "{worst}");
     }
 
     #[test]

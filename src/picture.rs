@@ -190,6 +190,23 @@ impl AlignedCrop {
     }
 }
 
+/// What a JPEG file that is only looked at loses nobody sees.
+const JPEG_QUALITY: u8 = 85;
+
+/// RGB pixels as a JPEG file; `name` is for the error text.
+pub(crate) fn jpeg(
+    name: &str,
+    width: u32,
+    height: u32,
+    rgb: &[u8],
+) -> Result<Vec<u8>, PictureError> {
+    let mut jpeg = Vec::new();
+    image::codecs::jpeg::JpegEncoder::new_with_quality(&mut jpeg, JPEG_QUALITY)
+        .write_image(rgb, width, height, image::ExtendedColorType::Rgb8)
+        .map_err(|e| error(name, &e))?;
+    Ok(jpeg)
+}
+
 /// RGB pixels as a PNG file; `name` is for the error text.
 pub(crate) fn png(
     name: &str,
