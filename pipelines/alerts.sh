@@ -30,7 +30,7 @@ case $1 in
     source=(filesrc location="$1") ;;
 esac
 
-show_messages face-alert face-track \
+show_messages "face-alert|face-track" \
   "${source[@]}" ! decodebin ! "${pictures[@]}" ! videoconvert ! onnxfacedetect \
   ! "${pictures[@]}" ! facetrack ${ZONES:+zones="$ZONES"} \
   ! facerecognize name=alerts camera="${CAMERA:-$1}" ${GALLERY:+gallery="$GALLERY"} alert-mode="${MODE:-all}" \

@@ -51,10 +51,10 @@ show_names() {
   print_messages face-identity "" "$@"
 }
 
-# The same for other messages, by their names: NAME NAME PIPELINE…. A line begins with the name of the message.
+# The same for other messages: NAME|NAME… PIPELINE…. A line begins with the name of the message.
 show_messages() {
-  local names="$1|$2"
-  shift 2
+  local names=$1
+  shift
   print_messages "$names" names "$@"
 }
 

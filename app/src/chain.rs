@@ -205,7 +205,7 @@ fn must_decode(caps: &gst::CapsRef, audio_wanted: bool) -> bool {
     let Some(structure) = caps.structure(0) else { return true };
     let name = structure.name().as_str();
     if name.starts_with("audio/") && !name.starts_with("audio/x-raw") {
-        return audio_wanted && crate::copy::audio_parser(caps).is_none();
+        return audio_wanted && gstface::clipsink::sound::parser(caps).is_none();
     }
     !(name.starts_with("text/")
         || name.starts_with("subpicture/")

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use gst::prelude::*;
+use gstface::clipsink::sound::parser;
 
 use crate::elements::{make, queue};
 use crate::error::AnalyzeError;
@@ -74,7 +75,7 @@ impl Copy {
     ) -> Result<(), AnalyzeError> {
         let name = |part: &str| format!("{AUDIO_PREFIX}{index}-{part}");
         let mut elements = vec![audio_queue(&name("queue"))?];
-        match audio_parser(caps) {
+        match parser(caps) {
             Some(parser) => elements.push(make(parser, &name("parse"))?),
             None => {
                 elements.push(make("audioconvert", &name("convert"))?);
@@ -105,23 +106,6 @@ fn audio_queue(name: &str) -> Result<gst::Element, AnalyzeError> {
     queue.set_property("max-size-buffers", 0u32);
     queue.set_property("max-size-bytes", 64u32 << 20);
     Ok(queue)
-}
-
-/// The parser that makes a coded sound fit for MP4; `None` if MP4 cannot hold it.
-pub(crate) fn audio_parser(caps: &gst::CapsRef) -> Option<&'static str> {
-    let structure = caps.structure(0)?;
-    let number = |field: &str| structure.get::<i32>(field).ok();
-    let channels = number("channels").unwrap_or(1);
-    match structure.name().as_str() {
-        "audio/mpeg" => match (number("mpegversion"), number("layer")) {
-            (Some(2 | 4), _) => (channels <= 8).then_some("aacparse"),
-            (Some(1), Some(3)) => (channels <= 2).then_some("mpegaudioparse"),
-            _ => None,
-        },
-        "audio/x-opus" => Some("opusparse"),
-        "audio/x-ac3" => (channels <= 6).then_some("ac3parse"),
-        _ => None,
-    }
 }
 
 /// AAC, else Opus.

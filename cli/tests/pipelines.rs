@@ -11,8 +11,9 @@ use examples::{RtspCamera, Scene, root, text};
 use gst::prelude::*;
 
 /// What is tested below.
-const SCRIPTS: [&str; 7] = [
+const SCRIPTS: [&str; 8] = [
     "alerts.sh",
+    "clips.sh",
     "enrol.sh",
     "file-to-annotated-file.sh",
     "image-to-json.sh",
@@ -69,6 +70,24 @@ fn every_script_is_tested_and_explains_itself() {
         assert!(text(&help).contains(&format!("usage: pipelines/{name}")), "{}", text(&help));
         let wrong = run("--no-such-option 1 2 3 4");
         assert!(!wrong.status.success(), "{name} took an unknown option: {}", text(&wrong));
+    }
+}
+
+#[test]
+fn real_clips() {
+    let Some(scene) = Scene::new() else { return };
+    let real = enrol(&scene);
+    let gallery = if real { "GALLERY=people.gallery " } else { "TRIGGERS=unknown-face " };
+    let said = scene.run(&format!(
+        "{gallery}CAMERA=party SPOOL=spool {} party.mp4 'kept clips'",
+        script("clips.sh")
+    ));
+    scene.run("facectl outbox flush --spool spool");
+    if real {
+        assert!(said.contains("clip-spooled"), "{said}");
+        let list =
+            scene.run("facectl clips list --storage 'kept clips' --person lin-manuel-miranda");
+        assert!(list.contains("party") && list.contains("known-face"), "{list}");
     }
 }
 

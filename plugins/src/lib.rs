@@ -1,5 +1,7 @@
-//! GStreamer elements that find, follow, recognise and draw faces.
+//! GStreamer elements that find, follow, recognise and draw faces, and keep clips of them.
 
+pub mod clipsink;
+mod context_query;
 pub mod crops;
 mod event_hold;
 pub mod faceannotate;
@@ -24,6 +26,7 @@ fn plugin_init(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     facetrack::register(plugin)?;
     facerecognize::register(plugin)?;
     faceannotate::register(plugin)?;
+    clipsink::register(plugin)?;
     Ok(())
 }
 

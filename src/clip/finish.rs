@@ -3,14 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
 use super::key::Part;
 use super::sidecar::{Frame, Sidecar, SidecarTrack, Snapshot};
-use super::spool::{ClipSpool, OpenClip, Piece, SpoolError, Stage, remove_file, write_whole};
+use super::spool::{ClipSpool, OpenClip, Piece, SpoolError, Stage, remove_file};
 use crate::model;
 use crate::outbox::{Entry, EntryId, Object, Outbox, OutboxError};
 
@@ -65,11 +65,14 @@ pub fn complete(
     let ready = |part| own.spool().join(ClipSpool::ready(&id, part));
     if let (Some(jpeg), Some(key)) = (snapshot, clip.key(Part::Snapshot)) {
         let path = ready(Part::Snapshot);
-        write_whole(&path, jpeg).map_err(|e| SpoolError::io("write", &path, e))?;
+        let written = own.write_whole(&path, &mut |file| file.write_all(jpeg));
+        written.map_err(|e| SpoolError::io("write", &path, e))?;
         let shown = clip.sidecar.snapshot.get_or_insert_with(Snapshot::default);
         (shown.bytes, shown.sha256) = (jpeg.len() as u64, model::hex(&Sha256::digest(jpeg)));
         shown.key = key;
     } else {
+        // One may be there of an attempt that a crash ended.
+        remove_file(&ready(Part::Snapshot))?;
         clip.sidecar.snapshot = None;
     }
     write_sidecar(own, clip, &ready(Part::Sidecar))?;
@@ -142,22 +145,26 @@ fn write_sidecar(own: &ClipSpool, clip: &mut OpenClip, path: &Path) -> Result<()
     let head = Sidecar { frames: Vec::new(), ..clip.sidecar.clone() };
     let text = serde_json::to_string(&head).map_err(FinishError::Json)?;
     let failed = |e| FinishError::Spool(SpoolError::io("write", path, e));
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let mut part = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
-    let mut file = BufWriter::new(part.as_file_mut());
     // The frames are the last field of the object.
     let open = text.strip_suffix('}').unwrap_or(&text);
-    write!(file, "{open},\"frames\":[").map_err(failed)?;
-    let mut first = true;
-    each_frame(&lines, until, &mut |line, _| {
-        let comma = if std::mem::take(&mut first) { "" } else { "," };
-        write!(file, "{comma}\n{line}")
-    })?;
-    writeln!(file, "\n]}}").and_then(|()| file.flush()).map_err(failed)?;
-    drop(file);
-    part.as_file().sync_all().map_err(failed)?;
-    part.persist(path).map_err(|e| failed(e.error))?;
-    Ok(())
+    let mut unread = None;
+    let written = own.write_whole(path, &mut |file| {
+        write!(file, "{open},\"frames\":[")?;
+        let mut first = true;
+        let read = each_frame(&lines, until, &mut |line, _| {
+            let comma = if std::mem::take(&mut first) { "" } else { "," };
+            write!(file, "{comma}\n{line}")
+        });
+        if let Err(error) = read {
+            unread = Some(error);
+            return Err(io::Error::other("its frames cannot be read"));
+        }
+        writeln!(file, "\n]}}")
+    });
+    match unread {
+        Some(error) => Err(error),
+        None => written.map_err(failed),
+    }
 }
 
 /// Reads the frames that lie within the clip. A line that was cut off, as by a crash, is the end.

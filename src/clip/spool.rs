@@ -6,7 +6,7 @@
 //! from where the outbox sends it.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, BufWriter, ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -211,7 +211,24 @@ impl ClipSpool {
         let clip = OpenClip { schema: SCHEMA.to_owned(), ..clip.clone() };
         let failed = |error| SpoolError::io("write", &path, error);
         let json = serde_json::to_vec(&clip).map_err(|e| failed(e.into()))?;
-        write_whole(&path, &json).map_err(failed)
+        self.write_whole(&path, &mut |file| file.write_all(&json)).map_err(failed)
+    }
+
+    /// Writes a file, here or in `ready/`, that appears whole and on the disk, or not at all.
+    pub(super) fn write_whole(
+        &self,
+        path: &Path,
+        write: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>,
+    ) -> io::Result<()> {
+        // In this folder, where what a crash leaves of it is found.
+        let mut part = tempfile::Builder::new().prefix(PARTIAL).tempfile_in(&self.folder)?;
+        let mut file = BufWriter::new(part.as_file_mut());
+        write(&mut file)?;
+        file.flush()?;
+        drop(file);
+        part.as_file().sync_all()?;
+        part.persist(path).map_err(|error| error.error)?;
+        File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
     }
 
     fn piece_named(&self, id: &str, ending: &str) -> PathBuf {
@@ -289,16 +306,6 @@ fn read(path: &Path) -> Result<OpenClip, SpoolError> {
         return Err(wrong("it is of another clip".to_owned()));
     }
     Ok(clip)
-}
-
-/// Writes a file that appears whole and on the disk, or not at all.
-pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let mut part = tempfile::Builder::new().prefix(PARTIAL).tempfile_in(folder)?;
-    part.write_all(bytes)?;
-    part.as_file().sync_all()?;
-    part.persist(path).map_err(|error| error.error)?;
-    File::open(folder)?.sync_all()
 }
 
 /// Removes a file that may be gone already.

@@ -73,6 +73,10 @@ fn shown(value: &glib::Value) -> String {
     if let Some((_, value)) = glib::EnumValue::from_value(value) {
         return format!("`{}`", value.nick());
     }
+    if let Some((_, flags)) = glib::FlagsValue::from_value(value) {
+        let nicks: Vec<_> = flags.iter().map(|flag| flag.nick()).collect();
+        return format!("`{}`", nicks.join("+"));
+    }
     if let Ok(number) = value.get::<f32>() {
         return number.to_string();
     }
@@ -99,6 +103,11 @@ fn kind(spec: &glib::ParamSpec) -> String {
         let nicks: Vec<_> =
             spec.enum_class().values().iter().map(|v| format!("`{}`", v.nick())).collect();
         return nicks.join(", ");
+    }
+    if let Some(spec) = spec.downcast_ref::<glib::ParamSpecFlags>() {
+        let nicks: Vec<_> =
+            spec.flags_class().values().iter().map(|v| format!("`{}`", v.nick())).collect();
+        return format!("flags {}", nicks.join(", "));
     }
     match spec.value_type().name() {
         "gboolean" => "boolean".to_owned(),

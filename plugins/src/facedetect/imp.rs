@@ -23,6 +23,7 @@ use gst::subclass::prelude::*;
 use gst_base::subclass::prelude::*;
 use parking_lot::Mutex;
 
+use crate::context_query;
 use crate::live::Lateness;
 use crate::meta::{Face, FrameFaces, write_rois};
 use crate::runtime::{RuntimeSettings, start_error, with_causes};
@@ -444,6 +445,23 @@ impl BaseTransformImpl for FaceDetect {
             _ => {}
         }
         self.parent_sink_event(event)
+    }
+
+    fn query(&self, direction: gst::PadDirection, query: &mut gst::QueryRef) -> bool {
+        if context_query::is(direction, query) {
+            let look = self.settings.lock().look;
+            let facts = self.state.lock().as_ref().map(|state| {
+                let (spec, pool) = (state.detector.spec(), state.detector.pool());
+                let options = look.detect_options(&state.detector);
+                context_query::model("detector", spec, pool.active_provider())
+                    .field("score-threshold", f64::from(options.score_threshold))
+                    .field("iou-threshold", f64::from(options.nms_threshold))
+            });
+            if let Some(facts) = facts {
+                context_query::add(query, self.obj().upcast_ref(), "onnxfacedetect", facts);
+            }
+        }
+        BaseTransformImplExt::parent_query(self, direction, query)
     }
 
     fn src_event(&self, event: gst::Event) -> bool {

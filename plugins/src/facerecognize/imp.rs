@@ -67,6 +67,7 @@ use super::properties::{self, Settings};
 use super::signals::{self, EnrollSettings};
 use super::stream::{Options, Report, Stats, Stream, When};
 use super::watch::Told;
+use crate::context_query;
 use crate::live::Lateness;
 use crate::meta::{self, FrameFaces, Mapping, Origin};
 use crate::runtime::{start_error, with_causes};
@@ -402,6 +403,13 @@ impl BaseTransformImpl for FaceRecognize {
     fn query(&self, direction: gst::PadDirection, query: &mut gst::QueryRef) -> bool {
         // In every state: facetrack asks in its stop(), when this element has stopped.
         let summary = direction == gst::PadDirection::Sink && crate::summary_query::is(query);
+        if context_query::is(direction, query) {
+            let options = self.options();
+            let facts = self.state.lock().as_ref().map(|state| state.stream.facts(&options));
+            if let Some(facts) = facts {
+                context_query::add(query, self.obj().upcast_ref(), "facerecognize", facts);
+            }
+        }
         summary || BaseTransformImplExt::parent_query(self, direction, query)
     }
 

@@ -19,6 +19,7 @@ use super::gallery::Patience;
 use super::look::Relink;
 use super::plan::Plan;
 use super::watch::{Told, Watch};
+use crate::context_query;
 use crate::event_hold::{self, EventHold};
 use crate::meta::{Candidate, Event, Face, FrameFaces, Mapping};
 
@@ -219,6 +220,20 @@ impl Stream {
             vote: VoteRule::Best,
         };
         Searcher { gallery: self.gallery.clone(), rules }
+    }
+
+    /// What a recorder downstream writes beside its clips.
+    pub(super) fn facts(&self, options: &Options) -> gst::structure::Builder {
+        let (spec, pool) = (self.embedder.spec(), self.embedder.pool());
+        let facts = context_query::model("embedder", spec, pool.active_provider())
+            .field("threshold", f64::from(self.threshold(options)))
+            .field("min-margin", f64::from(options.min_margin));
+        match &self.gallery {
+            Some(_) => {
+                facts.field("fingerprint", &self.fingerprint).field("generation", self.generation)
+            }
+            None => facts,
+        }
     }
 
     /// Cosine similarity from which a face is a person who has no threshold of their own.
