@@ -47,11 +47,13 @@ fn settings_that_cannot_work_stop_at_start_and_are_named() {
 }
 
 #[test]
-fn spool_that_cannot_be_written_stops_at_start_and_is_named() {
-    let scene = Scene::new().set("spool", "/proc/nowhere");
-    let error = error_at_start(&scene);
-    assert!(error.matches(gst::ResourceError::OpenWrite), "{error}");
-    assert!(error.message().contains("/proc/nowhere"), "{error}");
+fn folder_that_cannot_be_written_stops_at_start_and_is_named() {
+    for property in ["spool", "storage"] {
+        let scene = Scene::new().set(property, "/proc/nowhere");
+        let error = error_at_start(&scene);
+        assert!(error.matches(gst::ResourceError::OpenWrite), "{property}: {error}");
+        assert!(error.message().contains("/proc/nowhere"), "{property}: {error}");
+    }
 }
 
 /// A storage where nobody listens.

@@ -230,6 +230,8 @@ pub struct Recorder<T> {
     /// End of the last clip that was closed.
     last_end: Option<i64>,
     orders: Vec<Order<T>>,
+    /// Why no clip begins at the moment.
+    refusing: Option<&'static str>,
 }
 
 impl<T: Clone> Recorder<T> {
@@ -249,12 +251,18 @@ impl<T: Clone> Recorder<T> {
             made: 0,
             last_end: None,
             orders: Vec::new(),
+            refusing: None,
         }
     }
 
     /// Takes over other settings; clips that are being made keep their ends.
     pub fn set_config(&mut self, config: RecorderConfig) {
         self.config = config;
+    }
+
+    /// With a reason, no clip begins until it is taken back.
+    pub fn refuse(&mut self, reason: Option<&'static str>) {
+        self.refusing = reason;
     }
 
     /// What is to be done since the last call.
@@ -375,6 +383,9 @@ impl<T: Clone> Recorder<T> {
 
     /// An event happened at `time`; without one, now.
     pub fn trigger(&mut self, time: Option<i64>, trigger: Trigger) {
+        if let Some(reason) = self.refusing {
+            return self.orders.push(Order::Refused { trigger, reason });
+        }
         let now = || self.ring.newest().or(self.meta.time).unwrap_or(0);
         let time = time.unwrap_or_else(now);
         let from = time.saturating_sub(self.config.pre_roll);

@@ -498,6 +498,24 @@ fn extension_beyond_what_is_kept_begins_another_clip() {
 }
 
 #[test]
+fn no_clip_begins_while_there_is_a_reason() {
+    let mut scene = Scene::new(|_| ());
+    scene.run(10 * S);
+    scene.trigger(10 * S, "a");
+    scene.recorder.refuse(Some("the disk is slow"));
+    scene.recorder.close_all("the disk is slow");
+    scene.run(11 * S);
+    scene.trigger(11 * S, "b");
+    scene.recorder.refuse(None);
+    scene.trigger(11 * S, "c");
+    scene.run(20 * S);
+    let (made, refused) = scene.made();
+    assert_eq!(refused, ["b"]);
+    assert_eq!(made[0].closed, Some((10 * S, true)));
+    assert_eq!(made[1].triggers, ["c"]);
+}
+
+#[test]
 fn settings_have_names() {
     for policy in OnRetrigger::ALL {
         assert_eq!(policy.as_str().parse(), Ok(policy));

@@ -150,6 +150,7 @@ impl Scene {
             .env("PATH", format!("{}:{path}", self.path().join("bin").display()))
             .env("GST_PLUGIN_PATH", plugin_folder())
             .env("GST_REGISTRY", registry())
+            .env("GST_FACE_SPOOL", self.path().join("spool"))
             // A warning of somebody else's plugin would end the example.
             .env_remove("G_DEBUG")
             .stdin(Stdio::null());

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use face_core::clip::{ClipSpool, Incoming, Packet, Trigger};
 use face_core::event::FaceEvent;
 use face_core::outbox::{Outbox, OutboxError, Sender};
+use face_core::storage::Storage;
 use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
@@ -344,6 +345,10 @@ impl ClipSink {
             && gst::ElementFactory::find(name).is_none()
         {
             return Err(wrong(format!("encoder: there is no element '{name}'")));
+        }
+        // A folder is made now; a bucket may be away for as long as it likes.
+        if !options.storage.starts_with("s3:") {
+            Storage::open(&options.storage).map_err(|error| cannot_write(&error))?;
         }
         let spool = settings.spool().map_err(wrong)?;
         let outbox = Outbox::open(&spool, settings.limits()).map_err(|error| match error {

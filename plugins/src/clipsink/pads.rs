@@ -15,12 +15,15 @@ use super::inlet::Inlet;
 use super::metadata::{self, Context};
 use super::sound;
 use super::stream::{Anchor, Ended, Stream};
-use super::worker::{Pending, Task};
+use super::worker::Task;
 use crate::meta::FrameFaces;
 use crate::{context_query, upstream_check};
 
 /// Key pictures of an encoder inside are no further apart, ns.
 const KEY_DISTANCE_NS: u64 = 950_000_000;
+/// Of a file so many bytes wait for the disk at most, where a camera may need `max-bytes`.
+const FILE_PENDING_BYTES: u64 = 1 << 20;
+const SLOW_DISK: &str = "the disk of the spool is too slow";
 /// From 1900, where NTP counts from, to 1970.
 const NTP_TO_UNIX_S: u64 = 2_208_988_800;
 
@@ -70,33 +73,31 @@ impl ClipSink {
 
     /// What waits for the disk has a limit: a file waits, a camera does not.
     fn make_room(&self) -> Result<(), gst::FlowError> {
-        let limit = self.settings.lock().max_bytes;
-        let waiting = |stream: &Stream| -> (Arc<Pending>, bool) {
-            let pending = stream.worker.pending.clone();
-            let full = pending.bytes() >= limit;
-            (pending, full)
-        };
-        let Some((pending, full)) = self.stream.lock().as_ref().map(waiting) else {
+        let most = self.settings.lock().max_bytes;
+        let live = self.is_live();
+        let limit = if live { most } else { most.min(FILE_PENDING_BYTES) };
+        let waiting = |stream: &Stream| (stream.worker.pending.clone(), stream.overloaded);
+        let Some((pending, overloaded)) = self.stream.lock().as_ref().map(waiting) else {
             return Err(gst::FlowError::Flushing);
         };
-        if !full {
-            self.with_stream(|stream| stream.overloaded = false);
-            return Ok(());
-        }
-        if !self.is_live() {
+        let full = pending.bytes() >= limit;
+        if full && !live {
             let unblocked = || self.unblocked.load(Ordering::SeqCst);
             pending.wait_below(limit, &unblocked);
             return if unblocked() { Err(gst::FlowError::Flushing) } else { Ok(()) };
         }
-        let mut first = false;
+        if full == overloaded {
+            return Ok(());
+        }
         self.with_stream(|stream| {
-            first = !std::mem::replace(&mut stream.overloaded, true);
-            if first {
-                stream.recorder.close_all("the disk is too slow");
+            stream.overloaded = full;
+            stream.recorder.refuse(full.then_some(SLOW_DISK));
+            if full {
+                stream.recorder.close_all(SLOW_DISK);
             }
         });
-        if first {
-            self.warn("the disk of the spool is too slow: clips end early");
+        if full {
+            self.warn("the disk of the spool is too slow: clips end early, events make none");
         }
         Ok(())
     }

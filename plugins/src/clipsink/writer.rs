@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 /// How much of a growing file a crash costs at most, ms.
 const FRAGMENT_MS: u32 = 1000;
 /// What waits for a disk, bytes.
-const MOST_WAITING: u64 = 4 << 20;
+const MOST_WAITING: u64 = 1 << 20;
 /// How long a file may take to be completed.
 const END: gst::ClockTime = gst::ClockTime::from_seconds(60);
 
