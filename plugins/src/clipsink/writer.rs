@@ -1,4 +1,4 @@
-//! Files of clips: those that grow, one per stream, playable up to their last second whenever the
+//! Files of clips: those that grow, one per stream, playable up to their last half second whenever the
 //! process dies; and the one that is stored.
 
 use std::fs::File;
@@ -10,9 +10,9 @@ use gst::prelude::*;
 use parking_lot::Mutex;
 
 /// How much of a growing file a crash costs at most, ms.
-const FRAGMENT_MS: u32 = 1000;
+const FRAGMENT_MS: u32 = 500;
 /// What waits for a disk, bytes.
-const MOST_WAITING: u64 = 1 << 20;
+const MOST_WAITING: u64 = 256 << 10;
 /// How long a file may take to be completed.
 const END: gst::ClockTime = gst::ClockTime::from_seconds(60);
 
