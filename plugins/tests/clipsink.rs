@@ -307,3 +307,24 @@ fn events_of_other_kinds_and_of_trial_make_no_clip_and_repeated_ones_make_one() 
     assert_eq!(sidecar.triggers.iter().map(|t| t.id.as_str()).collect::<Vec<_>>(), ["a"]);
     assert_eq!(scene.stat("triggers"), 1);
 }
+
+#[test]
+fn end_is_told_although_a_message_of_an_earlier_state_comes_late() {
+    let stream = h264(50, "tune=zerolatency", "byte-stream");
+    let scene = Scene::new();
+    let source = scene.source("sink", &stream.caps);
+    scene.play();
+    let patience = gst::ClockTime::from_seconds(20);
+    assert_eq!(scene.pipeline.state(patience).1, gst::State::Playing);
+    // As a thread that is slow posts it, of decodebin that is done with PAUSED.
+    let none = gst::State::VoidPending;
+    let (ready, paused) = (gst::State::Ready, gst::State::Paused);
+    let late =
+        gst::message::StateChanged::builder(ready, paused, none).src(&scene.pipeline).build();
+    scene.pipeline.post_message(late).unwrap();
+    for buffer in &stream.buffers {
+        source.push_buffer(with_meta(buffer, &[])).unwrap();
+    }
+    source.end_of_stream().unwrap();
+    scene.finish();
+}

@@ -300,6 +300,7 @@ impl ClipSink {
         let mut due = false;
         self.with_stream(|stream| {
             let ended = stream.ended;
+            gst::debug!(CAT, imp = self, "at the end: {ended:?}; pad meta {meta}, audio {audio}");
             let all = ended.sink && (ended.meta || !meta) && (ended.audio || !audio);
             due = all && !ended.drained;
             if due {

@@ -61,14 +61,37 @@ impl ClipSink {
             Report::Lost(open, lost) => self.lost(&open, &lost),
             Report::Warning(text) => self.warn(&text),
             Report::Drained => {
-                let element = self.obj();
-                let eos = gst::message::Eos::builder().src(&*element).build();
+                gst::debug!(CAT, imp = self, "everything is in the spool");
+                let eos = gst::message::Eos::builder().src(&*self.obj()).build();
                 self.post(eos);
+                self.remind_parent();
             }
             Report::Panicked(text) => {
                 gst::element_imp_error!(self, gst::LibraryError::Failed, ("{text}"));
             }
         }
+    }
+
+    /// Lets a bin that plays look once more whether all its sinks have come to their end.
+    ///
+    /// A bin forwards the end only after it has posted that it plays, and takes a message of an
+    /// earlier state that another thread posts late for a later one (`gst_bin_post_message` posts
+    /// first, and notes what it posted then). Sinks that preroll keep such a thread and the change
+    /// to PLAYING apart; this one does not preroll, and would now and then wait for ever.
+    fn remind_parent(&self) {
+        let parent = self.obj().parent().and_downcast::<gst::Bin>();
+        let Some(parent) = parent.filter(|parent| {
+            let (result, state, pending) = parent.state(gst::ClockTime::ZERO);
+            result == Ok(gst::StateChangeSuccess::Success)
+                && state == gst::State::Playing
+                && pending == gst::State::VoidPending
+        }) else {
+            return;
+        };
+        let (playing, none) = (gst::State::Playing, gst::State::VoidPending);
+        let message = gst::message::StateChanged::builder(playing, playing, none);
+        // Fails only when nobody listens.
+        let _ = parent.post_message(message.src(&parent).build());
     }
 
     fn spooled(&self, open: &OpenClip, spooled: &Spooled) {
