@@ -1,6 +1,7 @@
 //! ONNX files without a runtime: what goes in and out of a network, and freeing dimensions that
 //! are fixed in the file. Reads hostile files: every length is checked, nothing is trusted.
 
+mod resize;
 mod rewrite;
 mod wire;
 
@@ -134,6 +135,7 @@ mod number {
     pub(super) const ATTRIBUTE_TENSOR: u64 = 5;
     pub(super) const ATTRIBUTE_INTS: u64 = 8;
 
+    pub(super) const TENSOR_DIMS: u64 = 1;
     pub(super) const TENSOR_DATA_TYPE: u64 = 2;
     pub(super) const TENSOR_INT64_DATA: u64 = 7;
     pub(super) const TENSOR_NAME: u64 = 8;
@@ -148,6 +150,8 @@ struct Graph<'a> {
     initializers: Vec<(&'a str, &'a [u8])>,
     inputs: Vec<TensorInfo>,
     outputs: Vec<TensorInfo>,
+    /// Bytes of what is said of the values in between.
+    values: Vec<&'a [u8]>,
 }
 
 impl<'a> Graph<'a> {
@@ -167,6 +171,7 @@ impl<'a> Graph<'a> {
                 number::GRAPH_OUTPUT => {
                     parsed.outputs.push(value_info(field.bytes("an output")?)?);
                 }
+                number::GRAPH_VALUE_INFO => parsed.values.push(field.bytes("a value")?),
                 _ => {}
             }
         }

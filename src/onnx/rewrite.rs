@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::resize::{self, Scales};
 use super::wire::{fields, put_bytes, rewrite};
 use super::{Dim, Graph, OnnxError, TensorInfo, graph_bytes, number};
 use crate::model::FreeDim;
@@ -13,9 +14,10 @@ const INT64: i64 = 7;
 ///
 /// - [`FreeDim::Size`]: height and width of the input; the lengths of all dimensions of the outputs
 ///   and the shapes of the values in between are forgotten, so that the runtime infers them anew.
-/// - [`FreeDim::Batch`]: dimension 0 of the input and of every output. A constant `[1, …]` that a
-///   `Reshape` takes as its shape becomes `[-1, …]`; a `-1` further on is filled in from the shape
-///   of the output it makes.
+///   A `Resize` to a constant size becomes one by a factor, if its input's size is known.
+/// - [`FreeDim::Batch`]: dimension 0 of the input and of every output, which must be the same
+///   length n. A constant `[n, …]` that a `Reshape` takes as its shape becomes `[-1, …]`; a `-1`
+///   further on is filled in from the shape of the output it makes.
 ///
 /// A dimension that is variable already stays as it is; without `free` the bytes are unchanged.
 ///
@@ -42,12 +44,16 @@ pub fn free_dims(file: &[u8], free: &[FreeDim]) -> Result<Vec<u8>, OnnxError> {
 struct Edits<'a> {
     size: bool,
     batch: bool,
+    /// The batch in the file.
+    batch_size: i64,
     /// Name of the input.
     input: String,
     /// New values of constant tensors, by name.
     initializers: HashMap<&'a str, Vec<i64>>,
     /// New values of `Constant` nodes, by place in the list of nodes.
     nodes: HashMap<usize, Vec<i64>>,
+    /// Factors of `Resize` nodes, by place in the list of nodes.
+    resizes: HashMap<usize, Scales>,
 }
 
 impl<'a> Edits<'a> {
@@ -57,45 +63,86 @@ impl<'a> Edits<'a> {
         if inputs.next().is_some() {
             return Err(OnnxError::Twice("input"));
         }
-        let mut edits = Self { input: input.name.clone(), ..Self::default() };
-        for dim in free {
-            match dim {
-                FreeDim::Size => edits.plan_size(input)?,
-                FreeDim::Batch => edits.plan_batch(graph, input)?,
-            }
+        let mut edits = Self {
+            input: input.name.clone(),
+            size: free.contains(&FreeDim::Size),
+            batch: free.contains(&FreeDim::Batch),
+            ..Self::default()
+        };
+        let constants = Constants::collect(graph)?;
+        if edits.size {
+            edits.plan_size(graph, &constants, input)?;
+        }
+        if edits.batch {
+            edits.plan_batch(graph, &constants, input)?;
         }
         Ok(edits)
     }
 
-    fn plan_size(&mut self, input: &TensorInfo) -> Result<(), OnnxError> {
+    fn plan_size(
+        &mut self,
+        graph: &Graph<'a>,
+        constants: &Constants<'a>,
+        input: &TensorInfo,
+    ) -> Result<(), OnnxError> {
+        let fail = |why| Err(OnnxError::CannotFree { what: "size", why });
         if input.rank() != Some(4) {
-            let why = format!("input '{}' does not have four dimensions", input.name);
-            return Err(OnnxError::CannotFree { what: "size", why });
+            return fail(format!("input '{}' does not have four dimensions", input.name));
         }
-        self.size = true;
+        let shapes = resize::shapes(graph)?;
+        let weights: HashSet<&str> = graph.initializers.iter().map(|(name, _)| *name).collect();
+        for (index, node) in constants.nodes.iter().enumerate() {
+            let (data, shape) = match (node.op_type, node.inputs.as_slice()) {
+                ("Reshape", [data, shape, ..]) | ("Resize", [data, _, _, shape, ..]) => {
+                    (*data, constants.values.get(shape))
+                }
+                _ => continue,
+            };
+            // A shape that is computed follows the size by itself.
+            let Some((_, shape)) = shape else { continue };
+            let made = node.outputs.first().copied().unwrap_or_default();
+            if node.op_type == "Reshape" {
+                if !weights.contains(data) && fixes_size(shape) {
+                    return fail(format!(
+                        "the Reshape that makes '{made}' has the shape {shape:?}"
+                    ));
+                }
+                continue;
+            }
+            let Some(scales) = Scales::of(shape, shapes.get(data), made) else {
+                return fail(format!("the Resize that makes '{made}' has the size {shape:?}"));
+            };
+            self.resizes.insert(index, scales);
+        }
         Ok(())
     }
 
-    fn plan_batch(&mut self, graph: &Graph<'a>, input: &TensorInfo) -> Result<(), OnnxError> {
+    fn plan_batch(
+        &mut self,
+        graph: &Graph<'a>,
+        constants: &Constants<'a>,
+        input: &TensorInfo,
+    ) -> Result<(), OnnxError> {
+        self.batch_size = input.fixed(0).filter(|length| *length > 0).unwrap_or(1);
         for value in std::iter::once(input).chain(&graph.outputs) {
             let is_input = std::ptr::eq(value, input);
             let why = match value.dims.as_ref().map(|dims| dims.first()) {
                 None if is_input => "has no shape",
                 Some(None) => "has no dimensions",
-                Some(Some(Dim::Fixed(length))) if *length != 1 => "has a first dimension above 1",
+                Some(Some(Dim::Fixed(length))) if *length != self.batch_size => {
+                    "has a first dimension that is not the batch"
+                }
                 _ => continue,
             };
             return Err(cannot_batch(format!("'{}' {why}", value.name)));
         }
-        self.batch = true;
-        let constants = Constants::collect(graph)?;
         for node in &constants.nodes {
             if node.op_type == "Reshape" {
-                self.plan_reshape(graph, &constants, node)?;
+                self.plan_reshape(graph, constants, node)?;
             }
         }
         for node in constants.nodes.iter().filter(|node| node.op_type != "Reshape") {
-            if let Some(name) = node.inputs.iter().find(|name| self.changes(&constants, name)) {
+            if let Some(name) = node.inputs.iter().find(|name| self.changes(constants, name)) {
                 let why = format!("the constant '{name}' is used by a {} too", node.op_type);
                 return Err(cannot_batch(why));
             }
@@ -126,15 +173,18 @@ impl<'a> Edits<'a> {
         let fixed = match shape.split_first() {
             // 0 copies the dimension, -1 takes what is left: both follow the batch.
             Some((0 | -1, _)) | None => return Ok(()),
-            Some((1, rest)) if !rest.contains(&-1) => rest.to_vec(),
-            Some((1, rest)) => output_dims(graph, name, rest.len()).ok_or_else(|| {
-                cannot_batch(format!("the Reshape that makes '{name}' has the shape {shape:?}"))
-            })?,
-            Some(_) => {
-                let why = format!("the Reshape that makes '{name}' has the shape {shape:?}");
-                return Err(cannot_batch(why));
+            Some((first, rest)) if *first == self.batch_size && !rest.contains(&-1) => {
+                Some(rest.to_vec())
             }
+            // The lengths of the outputs are those of the old size.
+            Some((first, rest)) if *first == self.batch_size && !self.size => {
+                output_dims(graph, name, rest.len())
+            }
+            Some(_) => None,
         };
+        let fixed = fixed.ok_or_else(|| {
+            cannot_batch(format!("the Reshape that makes '{name}' has the shape {shape:?}"))
+        })?;
         let new: Vec<i64> = std::iter::once(-1).chain(fixed).collect();
         let old = match place {
             Place::Initializer(name) => self.initializers.insert(name, new.clone()),
@@ -150,14 +200,17 @@ impl<'a> Edits<'a> {
     /// The graph with the edits made.
     fn graph(&self, graph: &[u8]) -> Result<Vec<u8>, OnnxError> {
         let mut node = 0;
-        rewrite(graph, |field, out| {
+        let mut new = rewrite(graph, |field, out| {
             let new = match field.number {
                 // They hold the old shapes, and the runtime can do without.
                 number::GRAPH_VALUE_INFO => return Ok(true),
                 number::GRAPH_NODE => {
                     node += 1;
-                    let Some(values) = self.nodes.get(&(node - 1)) else { return Ok(false) };
-                    constant_node(field.bytes("a node")?, values)?
+                    match (self.nodes.get(&(node - 1)), self.resizes.get(&(node - 1))) {
+                        (Some(values), _) => constant_node(field.bytes("a node")?, values)?,
+                        (_, Some(scales)) => scales.node(field.bytes("a node")?)?,
+                        _ => return Ok(false),
+                    }
                 }
                 number::GRAPH_INITIALIZER => {
                     let tensor = field.bytes("an initializer")?;
@@ -180,7 +233,13 @@ impl<'a> Edits<'a> {
             };
             put_bytes(out, field.number, &new);
             Ok(true)
-        })
+        })?;
+        let mut resizes: Vec<_> = self.resizes.iter().collect();
+        resizes.sort_unstable_by_key(|(index, _)| **index);
+        for (_, scales) in resizes {
+            put_bytes(&mut new, number::GRAPH_INITIALIZER, &scales.tensor());
+        }
+        Ok(new)
     }
 
     fn input_shape(&self, shape: &[u8]) -> Result<Vec<u8>, OnnxError> {
@@ -211,6 +270,17 @@ impl<'a> Edits<'a> {
     }
 }
 
+/// Does the constant shape of a `Reshape` hold lengths that come from the picture's size? `[n, c]`
+/// and `[n, c, 1, 1]` are vectors of channels, and a `-1` is filled in by the runtime.
+fn fixes_size(shape: &[i64]) -> bool {
+    match shape {
+        _ if shape.contains(&-1) => false,
+        [_, _, _] => true,
+        [_, _, rest @ ..] => rest.iter().any(|length| *length > 1),
+        _ => false,
+    }
+}
+
 fn cannot_batch(why: String) -> OnnxError {
     OnnxError::CannotFree { what: "batch", why }
 }
@@ -236,7 +306,8 @@ struct Node<'a> {
     outputs: Vec<&'a str>,
 }
 
-/// The nodes of a graph, and its constants of 64-bit integers that a `Reshape` takes as a shape.
+/// The nodes of a graph, and its constants of 64-bit integers that a `Reshape` takes as a shape or
+/// a `Resize` as a size.
 #[derive(Debug, Default)]
 struct Constants<'a> {
     nodes: Vec<Node<'a>>,
@@ -252,8 +323,11 @@ impl<'a> Constants<'a> {
         let shapes: HashSet<&str> = constants
             .nodes
             .iter()
-            .filter(|node| node.op_type == "Reshape")
-            .filter_map(|node| node.inputs.get(1).copied())
+            .filter_map(|node| match node.op_type {
+                "Reshape" => node.inputs.get(1).copied(),
+                "Resize" => node.inputs.get(3).copied(),
+                _ => None,
+            })
             .collect();
         for (name, tensor) in graph.initializers.iter().filter(|(name, _)| shapes.contains(name)) {
             if let Some(values) = tensor_ints(tensor)? {

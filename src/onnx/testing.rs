@@ -29,7 +29,7 @@ fn value(name: &str, dims: &[i64]) -> Vec<u8> {
 /// A tensor of 64-bit integers, its values in one of the two places ONNX has for them.
 fn ints(name: &str, values: &[i64], raw: bool) -> Vec<u8> {
     let mut tensor = Vec::new();
-    put_int(&mut tensor, 1, values.len() as i64);
+    put_int(&mut tensor, number::TENSOR_DIMS, values.len() as i64);
     put_int(&mut tensor, number::TENSOR_DATA_TYPE, 7);
     put_bytes(&mut tensor, number::TENSOR_NAME, name.as_bytes());
     if raw {

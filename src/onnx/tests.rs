@@ -75,6 +75,45 @@ fn free_size_wants_a_picture_as_the_one_input() {
     assert_eq!(free_dims(&two, &[FreeDim::Size]), Err(OnnxError::Twice("input")));
 }
 
+/// A picture of 20 × 20 that is resized to `size`, as the middle of a network.
+fn resizing(size: &[i64]) -> Tiny {
+    Tiny::yunet(64, 96).value_info("small", &[1, 8, 20, 20]).initializer("size", size, true).node(
+        "Resize",
+        &["small", "", "", "size"],
+        "large",
+    )
+}
+
+#[test]
+fn free_size_turns_sizes_of_resize_into_factors() {
+    let freed = free_dims(&resizing(&[1, 8, 40, 40]).file(), &[FreeDim::Size]).unwrap();
+    assert!(freed.windows(12).any(|w| w == b"large/scales"), "the factors are there");
+    let inputs = b"\x0a\x05small\x0a\x00\x0a\x0clarge/scales\x12\x05large";
+    assert!(freed.windows(inputs.len()).any(|w| w == inputs), "and stand for the size");
+    let twice = free_dims(&freed, &[FreeDim::Size]);
+    assert_eq!(twice.unwrap(), freed, "a second time changes nothing");
+}
+
+#[test]
+fn free_size_refuses_what_it_cannot_follow() {
+    let refused = |tiny: Tiny, part: &str| {
+        let error = free_dims(&tiny.file(), &[FreeDim::Size]).unwrap_err().to_string();
+        assert!(error.contains("size") && error.contains(part), "{error}");
+    };
+    refused(resizing(&[1, 8, 41, 40]), "[1, 8, 41, 40]");
+    let unknown = Tiny::yunet(64, 96).initializer("size", &[1, 8, 40, 40], false);
+    refused(unknown.node("Resize", &["small", "", "", "size"], "large"), "'large'");
+    for shape in [&[1, 6400, 1][..], &[1, 2, 8, 40, 40], &[0, 0, 1600]] {
+        let tiny = Tiny::yunet(64, 96).constant("shape", shape, true);
+        refused(tiny.node("Reshape", &["input", "shape"], "flat"), "'flat'");
+    }
+    for shape in [&[1, -1, 4][..], &[1, 64], &[1, 64, 1, 1]] {
+        let tiny = Tiny::yunet(64, 96).constant("shape", shape, true);
+        let file = tiny.node("Reshape", &["input", "shape"], "flat").file();
+        assert!(free_dims(&file, &[FreeDim::Size]).is_ok(), "{shape:?}");
+    }
+}
+
 /// All four places a shape may be written in.
 fn embedders_with_shape(values: &[i64]) -> Vec<Tiny> {
     let base = || Tiny::embedder(64).node("Reshape", &["input0", "shape"], "output0");
@@ -122,7 +161,24 @@ fn free_batch_refuses_what_it_cannot_follow() {
     refused(shared.node("Expand", &["x", "shape"], "y"), "Expand");
     let two = reshape(Tiny::embedder(64).output("other", &[1, 32]), "output0");
     refused(reshape(two, "other").constant("shape", &[1, -1], true), "shared");
-    refused(Tiny::new().input("x", &[4, 3, 8, 8]).output("y", &[4, 2]), "'x'");
+    refused(Tiny::new().input("x", &[4, 3, 8, 8]).output("y", &[1, 2]), "'y'");
+    refused(Tiny::new().input("x", &[0, 3, 8, 8]).output("y", &[0, 2]), "'x'");
+    let four = Tiny::new().input("x", &[4, 3, 8, 8]).output("y", &[4, 2]);
+    refused(reshape(four, "y").constant("shape", &[1, 8], true), "[1, 8]");
+}
+
+#[test]
+fn free_batch_takes_any_batch_that_all_share() {
+    let tiny = Tiny::new().input("x", &[10, 3, 32, 32]).output("y", &[10, 2]);
+    let tiny = tiny.node("Reshape", &["x", "shape"], "y").constant("shape", &[10, -1], true);
+    let freed = free_dims(&tiny.file(), &[FreeDim::Batch]).unwrap();
+    assert_eq!(shape_values(&freed), [-1, 2]);
+    let signature = signature(&freed).unwrap();
+    assert_eq!(dims(&signature.inputs[0]), "batchx3x32x32");
+    assert_eq!(dims(&signature.outputs[0]), "batchx2");
+    // With the size freed as well, the length of the output is another one.
+    let both = free_dims(&tiny.file(), &[FreeDim::Size, FreeDim::Batch]).unwrap_err().to_string();
+    assert!(both.contains("[10, -1]"), "{both}");
 }
 
 #[test]
@@ -134,6 +190,25 @@ fn real_yunet_gets_a_free_size() {
     assert_eq!(dims(&signature.inputs[0]), "1x3xheightxwidth");
     assert_eq!(signature.outputs.len(), 12);
     assert!(free_dims(&file, &[FreeDim::Batch]).is_err(), "its Reshapes fix the batch");
+}
+
+#[test]
+fn real_detectors_get_a_free_size() {
+    for (name, free, resized) in [
+        ("face_detection_scrfd_500m_bnkps.onnx", &[FreeDim::Size][..], 2),
+        ("face_detection_retinaface_mnet025_640.onnx", &[FreeDim::Size], 0),
+        ("face_detection_centerface.onnx", &[FreeDim::Batch, FreeDim::Size], 0),
+    ] {
+        let Some(file) = shared(name) else { continue };
+        let freed = free_dims(&file, free).unwrap();
+        let signature = signature(&freed).unwrap();
+        assert_eq!((signature.inputs[0].fixed(2), signature.inputs[0].fixed(3)), (None, None));
+        assert!(
+            signature.outputs.iter().flat_map(|o| &o.dims).flatten().all(|d| *d == Dim::Unknown)
+        );
+        let scales = freed.windows(7).filter(|w| *w == b"/scales").count();
+        assert_eq!(scales, 2 * resized, "{name}: a constant and its use for each");
+    }
 }
 
 #[test]
