@@ -516,6 +516,15 @@ fn check_signature(model: &ResolvedModel, session: &Session) -> Result<(), Infer
             let missing = crate::detect::yunet::OUTPUTS.iter().find(|name| !has(name));
             missing.map_or(Ok(()), |name| Err(wrong(format!("it has no output '{name}'"))))
         }
+        decoder @ (Decoder::Scrfd
+        | Decoder::Retinaface
+        | Decoder::Centerface
+        | Decoder::Ultralight) => {
+            let (got, wanted) = (session.outputs().len(), decoder.outputs());
+            (got == wanted)
+                .then_some(())
+                .ok_or_else(|| wrong(format!("it has {got} outputs, {wanted} are expected")))
+        }
         Decoder::Embedding => {
             let dim = session.outputs().first().and_then(|o| o.dtype().tensor_shape());
             let dim = dim.and_then(|shape| shape.last().copied());

@@ -25,16 +25,44 @@ impl Letterbox {
     /// Fits a picture so that its longer side is at most `max_side` pixels, and rounds the
     /// tensor's sides up to multiples of `multiple` (0 counts as 1).
     pub fn fit(frame: &FrameView<'_>, max_side: u32, multiple: u32) -> Letterbox {
-        let (square_width, square_height) = frame.square_size();
-        let scale = (max_side.max(1) as f32 / square_width.max(square_height)).min(1.0);
-        let content = |side: f32| ((side * scale).round() as usize).max(1);
-        let (content_width, content_height) = (content(square_width), content(square_height));
+        let mut letterbox = Self::shrunk(frame, max_side, [f32::INFINITY; 2]);
         let round_up = |side: usize| side.next_multiple_of(multiple.max(1) as usize);
+        letterbox.width = round_up(letterbox.content_width);
+        letterbox.height = round_up(letterbox.content_height);
+        letterbox
+    }
+
+    /// Fits a picture into a tensor of `size` (width, height; 0 counts as 1), its longer side at
+    /// most `max_side` pixels.
+    pub fn fit_into(frame: &FrameView<'_>, max_side: u32, size: [u32; 2]) -> Letterbox {
+        let [width, height] = size.map(|side| side.max(1));
+        let mut letterbox = Self::shrunk(frame, max_side, [width as f32, height as f32]);
+        letterbox.width = width as usize;
+        letterbox.height = height as usize;
+        letterbox.content_width = letterbox.content_width.min(letterbox.width);
+        letterbox.content_height = letterbox.content_height.min(letterbox.height);
+        letterbox
+    }
+
+    /// [`Self::fit_into`] the size of a model that has one, else [`Self::fit`].
+    pub fn for_model(frame: &FrameView<'_>, spec: &ModelSpec, max_side: u32) -> Letterbox {
+        match spec.size {
+            Some(size) => Self::fit_into(frame, max_side, size),
+            None => Self::fit(frame, max_side, spec.size_multiple.unwrap_or(1)),
+        }
+    }
+
+    /// A tensor as large as the picture, once it is shrunk to both limits.
+    fn shrunk(frame: &FrameView<'_>, max_side: u32, limit: [f32; 2]) -> Letterbox {
+        let (width, height) = frame.square_size();
+        let longest = max_side.max(1) as f32 / width.max(height);
+        let scale = longest.min(limit[0] / width).min(limit[1] / height).min(1.0);
+        let content = |side: f32| ((side * scale).round() as usize).max(1);
         Letterbox {
-            width: round_up(content_width),
-            height: round_up(content_height),
-            content_width,
-            content_height,
+            width: content(width),
+            height: content(height),
+            content_width: content(width),
+            content_height: content(height),
             scale_x: frame.pixel_aspect * scale,
             scale_y: scale,
         }
@@ -370,6 +398,31 @@ mod tests {
         assert_eq!((letterbox.width, letterbox.height), (8, 4));
         let back = letterbox.box_to_source(&BBox::new(4.0, 2.0, 2.0, 1.0));
         assert_eq!(back, BBox::new(2.0, 2.0, 1.0, 1.0));
+    }
+
+    #[test]
+    fn model_of_one_size_gets_that_size() {
+        let data = gradient(80, 40, 1);
+        let frame = FrameView::packed(PixelFormat::Gray8, 80, 40, &data).unwrap();
+        let content = |max_side, size| {
+            let l = Letterbox::fit_into(&frame, max_side, size);
+            assert_eq!([l.width, l.height], size.map(|side| side as usize));
+            (l.content_width, l.content_height, l.scale_y)
+        };
+        assert_eq!(content(640, [320, 240]), (80, 40, 1.0), "never enlarged");
+        assert_eq!(content(640, [40, 60]), (40, 20, 0.5));
+        assert_eq!(content(640, [60, 10]), (20, 10, 0.25));
+        assert_eq!(content(20, [320, 240]), (20, 10, 0.25), "the smaller limit counts");
+        assert_eq!(content(0, [1, 1]).0, 1);
+        let mut out = Vec::new();
+        let letterbox = Letterbox::fit_into(&frame, 640, [24, 16]);
+        Preprocessor::default().letterbox(&frame, &letterbox, &PLAIN, &mut out);
+        assert_eq!(out.len(), 3 * 24 * 16);
+        assert_eq!(out[12 * 24..16 * 24], [0.0; 4 * 24], "below the picture it is black");
+        let mut spec = crate::model::find(crate::model::DEFAULT_DETECTOR).unwrap().clone();
+        assert_eq!(Letterbox::for_model(&frame, &spec, 640).height, 64);
+        (spec.size, spec.size_multiple) = (Some([48, 48]), None);
+        assert_eq!(Letterbox::for_model(&frame, &spec, 640).height, 48);
     }
 
     #[test]

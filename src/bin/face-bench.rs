@@ -150,8 +150,7 @@ fn run(arguments: &Arguments) -> Result<serde_json::Value, Box<dyn std::error::E
     let frame = FrameView::packed(PixelFormat::Rgb, width, height, &pixels)?;
     let options = DetectOptions::of(detector.spec());
     let mut faces = Vec::new();
-    let letterbox =
-        Letterbox::fit(&frame, options.input_size, detector.spec().size_multiple.unwrap_or(1));
+    let letterbox = Letterbox::for_model(&frame, detector.spec(), options.input_size);
     let mut requests = ready([1, 3, letterbox.height, letterbox.width], 1);
     let pool = detector.pool().clone();
     let (frames, frames_ratio) = compare(

@@ -9,10 +9,18 @@ use serde::{Deserialize, Serialize};
 use crate::frame::FrameView;
 use crate::geometry::{BBox, Landmarks, nms};
 use crate::inference::{InferenceError, Pool, PoolOptions, Request};
-use crate::model::{Decoder, ModelSpec, ResolvedModel};
+use crate::model::{Decoder, ModelSpec, ResolvedModel, Task};
 use crate::preprocess::{Letterbox, Normalization, Preprocessor};
 
+mod centerface;
+mod output;
+mod retinaface;
+pub(crate) mod scrfd;
+pub(crate) mod ultralight;
 pub(crate) mod yunet;
+
+pub use output::DecodeError;
+use output::Output;
 
 /// A face as a detector found it, in pixels of the source picture.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,20 +32,11 @@ pub struct Detection {
     pub landmarks: Option<Landmarks>,
 }
 
-/// An output of a detector has not the length that its input size demands.
-#[derive(Debug, thiserror::Error, PartialEq)]
-#[error("output '{output}' has {got} values, {wanted} are expected")]
-pub struct DecodeError {
-    pub output: &'static str,
-    pub wanted: usize,
-    pub got: usize,
-}
-
 /// What counts as a face.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DetectOptions {
     /// Longest side of the detector's input, pixels; larger pictures are shrunk, smaller ones are
-    /// never enlarged.
+    /// never enlarged. A model of one size shrinks what does not fit into that, too.
     pub input_size: u32,
     /// Least score, 0..=1.
     pub score_threshold: f32,
@@ -78,29 +77,47 @@ pub enum DetectError {
 pub struct Detector {
     pool: Arc<Pool>,
     normalization: Normalization,
-    /// Where the decoder's outputs stand among the model's.
-    outputs: [usize; 12],
+    family: Family,
     preprocessor: Preprocessor,
     requests: [Request; 1],
     not_finite: u64,
+}
+
+/// What is kept per family.
+#[derive(Clone, Copy, Debug)]
+enum Family {
+    /// Places of its outputs, which go by their names, among the model's.
+    Yunet([usize; 12]),
+    // The others tell their outputs by the shapes.
+    Scrfd,
+    Retinaface,
+    Centerface,
+    Ultralight,
 }
 
 impl Detector {
     /// # Errors
     /// [`InferenceError`] when the model cannot be loaded.
     pub fn load(model: &ResolvedModel, options: &PoolOptions) -> Result<Self, InferenceError> {
-        let Decoder::Yunet = model.spec.decoder else {
+        if model.spec.decoder.task() != Task::Detector {
             return Err(InferenceError::ModelKind {
                 path: model.path.clone(),
                 id: model.spec.id.clone(),
                 reason: "it is not a face detector".to_owned(),
             });
-        };
+        }
         let pool = Pool::shared(model, options)?;
         // Pool::shared checked that every output is there.
         let place = |name: &str| pool.output_names().iter().position(|n| n == name).unwrap_or(0);
+        let family = match model.spec.decoder {
+            Decoder::Scrfd => Family::Scrfd,
+            Decoder::Retinaface => Family::Retinaface,
+            Decoder::Centerface => Family::Centerface,
+            Decoder::Ultralight => Family::Ultralight,
+            Decoder::Yunet | Decoder::Embedding => Family::Yunet(yunet::OUTPUTS.map(place)),
+        };
         Ok(Self {
-            outputs: yunet::OUTPUTS.map(place),
+            family,
             normalization: Normalization::from(&model.spec),
             preprocessor: Preprocessor::default(),
             requests: Default::default(),
@@ -135,8 +152,7 @@ impl Detector {
         faces: &mut Vec<Detection>,
     ) -> Result<(), DetectError> {
         faces.clear();
-        let multiple = self.spec().size_multiple.unwrap_or(1);
-        let letterbox = Letterbox::fit(frame, options.input_size, multiple);
+        let letterbox = Letterbox::for_model(frame, self.spec(), options.input_size);
         let request = &mut self.requests[0];
         let mut data = request.take_input();
         self.preprocessor.letterbox(frame, &letterbox, &self.normalization, &mut data);
@@ -144,9 +160,8 @@ impl Detector {
             .expect("the letterbox fills the tensor");
         self.pool.run(&mut self.requests, deadline)?;
 
-        let outputs = self.outputs.map(|i| self.requests[0].output(i));
-        let (width, height) = (letterbox.width, letterbox.height);
-        let bad = yunet::decode(&outputs, width, height, options.score_threshold, faces)
+        let bad = self
+            .decode((letterbox.width, letterbox.height), options.score_threshold, faces)
             .map_err(|source| DetectError::Decode { model: self.spec().id.clone(), source })?;
         self.not_finite += bad as u64;
         nms(faces, options.nms_threshold, |f| (f.bbox, f.score));
@@ -160,5 +175,39 @@ impl Detector {
             faces.truncate(options.max_faces);
         }
         Ok(())
+    }
+
+    /// Reads the outputs of the last run, for an input of `size` (width, height). Appends to
+    /// `faces`; how many were left out because a number was not finite.
+    fn decode(
+        &self,
+        size: (usize, usize),
+        threshold: f32,
+        faces: &mut Vec<Detection>,
+    ) -> Result<usize, DecodeError> {
+        match self.family {
+            Family::Yunet(places) => {
+                let outputs = places.map(|i| self.output(i).values);
+                yunet::decode(&outputs, size.0, size.1, threshold, faces)
+            }
+            Family::Scrfd => scrfd::decode(&self.outputs(), size, threshold, faces),
+            Family::Retinaface => retinaface::decode(&self.outputs(), size, threshold, faces),
+            Family::Centerface => centerface::decode(&self.outputs(), size, threshold, faces),
+            Family::Ultralight => ultralight::decode(&self.outputs(), size, threshold, faces),
+        }
+    }
+
+    /// The first N outputs of the last run.
+    fn outputs<const N: usize>(&self) -> [Output<'_>; N] {
+        std::array::from_fn(|index| self.output(index))
+    }
+
+    fn output(&self, index: usize) -> Output<'_> {
+        let [request] = &self.requests;
+        Output {
+            name: self.pool.output_names().get(index).map_or("", String::as_str),
+            shape: request.outputs.get(index).map(|o| o.shape()).unwrap_or_default(),
+            values: request.output(index),
+        }
     }
 }

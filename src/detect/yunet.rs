@@ -39,7 +39,7 @@ pub(crate) fn decode(
             if data.len() == wanted {
                 Ok(data)
             } else {
-                Err(DecodeError { output: name, wanted, got: data.len() })
+                Err(DecodeError::Length { output: name.to_owned(), wanted, got: data.len() })
             }
         };
         let (cls, obj, bbox, kps) = (part(0, 1)?, part(1, 1)?, part(2, 4)?, part(3, 10)?);
@@ -137,7 +137,7 @@ mod tests {
     fn wrong_output_length_names_the_output() {
         let mut out = blank();
         out[8].pop();
-        let error = run(&out).unwrap_err();
-        assert_eq!((error.output, error.wanted, error.got), ("bbox_32", 8, 7));
+        let output = "bbox_32".to_owned();
+        assert_eq!(run(&out).unwrap_err(), DecodeError::Length { output, wanted: 8, got: 7 });
     }
 }

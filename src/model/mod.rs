@@ -1,6 +1,7 @@
 //! Models: what each one is ([`ModelSpec`]), those known by name ([`registry`]), and where their
 //! files are found ([`SearchPath`], [`resolve`]).
 
+mod family;
 mod file;
 mod resolve;
 mod spec;
@@ -50,6 +51,14 @@ impl fmt::Display for Task {
 pub enum Decoder {
     /// YuNet: anchor-free, strides 8, 16, 32, box, score and five points per cell.
     Yunet,
+    /// SCRFD with key points: strides 8, 16, 32, two anchors per cell, box, score and five points.
+    Scrfd,
+    /// RetinaFace: priors of six sizes over strides 8, 16, 32; box, two classes and five points.
+    Retinaface,
+    /// CenterFace: a heat map of centres a quarter of the picture's size; box and five points.
+    Centerface,
+    /// UltraLight (version-RFB and version-slim): boxes alone.
+    Ultralight,
     /// One embedding vector per face.
     Embedding,
 }
@@ -58,9 +67,27 @@ impl Decoder {
     /// The task of the models this decoder reads.
     pub fn task(self) -> Task {
         match self {
-            Self::Yunet => Task::Detector,
             Self::Embedding => Task::Embedder,
+            _ => Task::Detector,
         }
+    }
+
+    /// Number of outputs of the models this decoder reads.
+    pub fn outputs(self) -> usize {
+        match self {
+            Self::Yunet => 12,
+            Self::Scrfd => 9,
+            Self::Retinaface => 3,
+            Self::Centerface => 4,
+            Self::Ultralight => 2,
+            Self::Embedding => 1,
+        }
+    }
+
+    /// Do the faces that this decoder reads have five landmarks? Without them a face can be followed
+    /// and drawn, but not recognised.
+    pub fn has_landmarks(self) -> bool {
+        matches!(self, Self::Yunet | Self::Scrfd | Self::Retinaface | Self::Centerface)
     }
 }
 
@@ -91,9 +118,12 @@ pub struct ModelSpec {
     pub mean: [f32; 3],
     /// Divides per channel after the mean, on the 0..=255 scale.
     pub std: [f32; 3],
-    /// Detectors: width and height of the input must be multiples of this.
+    /// Detectors of any size: width and height of the input must be multiples of this.
     #[serde(default)]
     pub size_multiple: Option<u32>,
+    /// Detectors of one size: width and height of the input, pixels.
+    #[serde(default)]
+    pub size: Option<[u32; 2]>,
     /// Embedders: name of the alignment template (`arcface-112`).
     #[serde(default)]
     pub template: Option<String>,

@@ -68,6 +68,7 @@ impl SearchPath {
     ///
     /// What a file given by path is, is told by, in this order: a description `STEM.toml` beside
     /// it; its checksum or file name, if they are a registry entry's; its inputs and outputs.
+    /// A detector told by the last whose size is fixed gets it freed if the graph allows it.
     /// A file found by name must have the checksum of the registry; copies with another one are
     /// passed over.
     ///
@@ -150,7 +151,7 @@ fn by_path(path: &Path, task: Task) -> Result<ResolvedModel, ModelError> {
                 // Asking for a description would not help: it is the wrong file.
                 return Err(ModelError::WrongTask { name, is: Task::Embedder, wanted: task });
             }
-            None => spec::recognise(&signature, path)?,
+            None => spec::recognise(&bytes, &signature, path)?,
         },
     };
     right_task(&spec, &name, task)?;

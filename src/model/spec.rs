@@ -3,17 +3,13 @@
 
 use std::path::Path;
 
-use super::{
-    ChannelOrder, Decoder, FreeDim, ModelError, ModelFile, ModelSpec, TEMPLATES, Task, unknown,
-};
+use super::{Decoder, FreeDim, ModelError, ModelSpec, TEMPLATES, Task, family};
 use crate::onnx::{Signature, TensorInfo};
 
-/// Strides of YuNet, each with four outputs.
-const YUNET_STRIDES: [u32; 3] = [8, 16, 32];
-/// Kinds of YuNet outputs with the values per cell.
-const YUNET_KINDS: [(&str, i64); 4] = [("cls", 1), ("obj", 1), ("bbox", 4), ("kps", 10)];
 /// Longest side of a picture or longest vector a description may ask for.
 const MAX_LENGTH: u32 = 65_536;
+/// Longest side of an input of one size: it is filled to the last pixel for every picture.
+const MAX_SIDE: u32 = 4096;
 
 /// Reads the description `text` of the model file at `model`; `path` is where the text comes from.
 pub(super) fn parse(text: &str, path: &Path, model: &Path) -> Result<ModelSpec, ModelError> {
@@ -53,9 +49,7 @@ pub(super) fn validate(spec: &ModelSpec) -> Result<(), (&'static str, String)> {
     }
     match spec.task {
         Task::Detector => {
-            if !spec.size_multiple.is_some_and(|size| (1..=MAX_LENGTH).contains(&size)) {
-                return fail("size-multiple", "is missing or not in 1..=65536");
-            }
+            validate_size(spec)?;
             if !spec.nms.is_some_and(|nms| (0.0..=1.0).contains(&nms)) {
                 return fail("nms", "is missing or not in 0..=1");
             }
@@ -73,10 +67,34 @@ pub(super) fn validate(spec: &ModelSpec) -> Result<(), (&'static str, String)> {
     Ok(())
 }
 
-/// The description of a model that can be told from its inputs and outputs alone.
-pub(super) fn recognise(signature: &Signature, path: &Path) -> Result<ModelSpec, ModelError> {
-    if yunet_misfit(signature).is_none() {
-        return Ok(yunet(signature, path));
+fn validate_size(spec: &ModelSpec) -> Result<(), (&'static str, String)> {
+    let fail = |key, why: &str| Err((key, why.to_owned()));
+    match (spec.size, spec.size_multiple) {
+        (Some(_), Some(_)) => fail("size", "cannot be there beside size-multiple"),
+        (Some(_), None) if spec.free.contains(&FreeDim::Size) => {
+            fail("size", "cannot be there if the size is freed: size-multiple is")
+        }
+        (Some(size), None) if !size.iter().all(|side| (1..=MAX_SIDE).contains(side)) => {
+            fail("size", "has a side that is not in 1..=4096")
+        }
+        (None, _) if spec.decoder == Decoder::Ultralight => {
+            fail("size", "is missing: the anchors of an UltraLight belong to one size")
+        }
+        (None, multiple) if !multiple.is_some_and(|m| (1..=MAX_LENGTH).contains(&m)) => {
+            fail("size-multiple", "is missing or not in 1..=65536")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The description of a model that can be told from its file alone.
+pub(super) fn recognise(
+    file: &[u8],
+    signature: &Signature,
+    path: &Path,
+) -> Result<ModelSpec, ModelError> {
+    if let Some(decoder) = family::of(signature) {
+        return family::spec(decoder, file, signature, path);
     }
     if is_embedder(signature) {
         return Err(ModelError::NeedsDescription { path: path.to_owned() });
@@ -89,30 +107,6 @@ pub(super) fn recognise(signature: &Signature, path: &Path) -> Result<ModelSpec,
         outputs.push_str(&format!(" and {more} more"));
     }
     Err(ModelError::Unrecognised { path: path.to_owned(), outputs })
-}
-
-fn yunet(signature: &Signature, path: &Path) -> ModelSpec {
-    let fixed_size = signature.inputs.first().is_some_and(|i| i.fixed(2).or(i.fixed(3)).is_some());
-    ModelSpec {
-        id: stem(path),
-        family: None,
-        task: Task::Detector,
-        decoder: Decoder::Yunet,
-        channels: ChannelOrder::Bgr,
-        mean: [0.0; 3],
-        std: [1.0; 3],
-        size_multiple: Some(32),
-        template: None,
-        dim: None,
-        threshold: 0.6,
-        nms: Some(0.45),
-        free: if fixed_size { vec![FreeDim::Size] } else { Vec::new() },
-        licence: unknown(),
-        commercial: false,
-        training_data: unknown(),
-        description: "recognised as YuNet by its outputs".to_owned(),
-        file: ModelFile::default(),
-    }
 }
 
 /// Is there one picture of 112 × 112 going in and one vector coming out?
@@ -128,31 +122,12 @@ pub(super) fn is_embedder(signature: &Signature) -> bool {
 
 /// Checks that a file can be what `spec` says; the reason if not.
 pub(super) fn misfit(spec: &ModelSpec, signature: &Signature) -> Option<String> {
-    match spec.decoder {
-        Decoder::Yunet => yunet_misfit(signature),
-        Decoder::Embedding => embedding_misfit(spec, signature),
-    }
-}
-
-fn yunet_misfit(signature: &Signature) -> Option<String> {
-    let [input] = signature.inputs.as_slice() else {
-        return Some(format!("it has {} inputs, not one", signature.inputs.len()));
-    };
-    if let Some(why) = picture_misfit(input) {
-        return Some(why);
-    }
-    for stride in YUNET_STRIDES {
-        for (kind, values) in YUNET_KINDS {
-            let name = format!("{kind}_{stride}");
-            let Some(output) = signature.output(&name) else {
-                return Some(format!("it has no output '{name}'"));
-            };
-            if output.fixed(2).is_some_and(|length| length != values) {
-                return Some(format!("output '{name}' does not have {values} values per cell"));
-            }
+    match spec.task {
+        Task::Detector => {
+            family::misfit(spec.decoder, signature).or_else(|| family::size_misfit(spec, signature))
         }
+        Task::Embedder => embedding_misfit(spec, signature),
     }
-    None
 }
 
 fn embedding_misfit(spec: &ModelSpec, signature: &Signature) -> Option<String> {
@@ -169,7 +144,7 @@ fn embedding_misfit(spec: &ModelSpec, signature: &Signature) -> Option<String> {
 }
 
 /// Why `input` cannot take a picture of three planes of 32-bit floats.
-fn picture_misfit(input: &TensorInfo) -> Option<String> {
+pub(super) fn picture_misfit(input: &TensorInfo) -> Option<String> {
     let name = &input.name;
     if input.data_type != 1 {
         return Some(format!("input '{name}' does not take 32-bit floats"));

@@ -51,6 +51,9 @@ fn registry_entries_are_complete_and_valid() {
     assert_eq!(find(DEFAULT_DETECTOR).map(|spec| spec.task), Some(Task::Detector));
     let embedder = find(DEFAULT_EMBEDDER).expect("the default embedder is known");
     assert_eq!((embedder.task, embedder.dim, embedder.threshold), (Task::Embedder, Some(128), 0.4));
+    for spec in registry().iter().filter(|spec| !spec.commercial) {
+        assert!(spec.id != DEFAULT_DETECTOR && spec.id != DEFAULT_EMBEDDER, "{}", spec.id);
+    }
     let dynamic = find("mobilefacenet_dynamic").expect("it is known");
     assert_eq!(dynamic.family(), embedder.family());
 }
@@ -123,6 +126,137 @@ fn yunet_is_recognised_by_its_outputs() {
 }
 
 #[test]
+fn every_family_is_recognised_by_its_outputs() {
+    let folder = tempfile::tempdir().unwrap();
+    let recognise = |tiny: Tiny| {
+        let path = put(folder.path(), "mine.onnx", tiny.file());
+        SearchPath::default().resolve(&path, Task::Detector).unwrap()
+    };
+    let (batch, size) = (FreeDim::Batch, FreeDim::Size);
+    let cases: [(Tiny, Decoder, &[FreeDim]); 6] = [
+        (Tiny::scrfd(640, 640), Decoder::Scrfd, &[size]),
+        (Tiny::scrfd(-1, -1), Decoder::Scrfd, &[]),
+        (Tiny::retinaface(640, 640), Decoder::Retinaface, &[size]),
+        (Tiny::retinaface(-1, -1), Decoder::Retinaface, &[]),
+        (Tiny::centerface(10, 32, 32), Decoder::Centerface, &[batch, size]),
+        (Tiny::centerface(1, 64, 64), Decoder::Centerface, &[size]),
+    ];
+    for (tiny, decoder, free) in cases {
+        let spec = recognise(tiny).spec;
+        let known = registry().iter().find(|known| known.decoder == decoder).unwrap();
+        assert_eq!((spec.decoder, spec.free.as_slice()), (decoder, free));
+        assert_eq!((spec.channels, spec.mean, spec.std), (known.channels, known.mean, known.std));
+        assert_eq!((spec.threshold, spec.nms), (known.threshold, known.nms));
+        assert_eq!((spec.size, spec.size_multiple), (None, Some(32)));
+        assert_eq!((spec.id.as_str(), spec.licence.as_str()), ("mine", "unknown"));
+        assert!(!spec.commercial && spec.file.url.is_none());
+    }
+    let spec = recognise(Tiny::ultralight(480, 640, 17640)).spec;
+    assert_eq!((spec.decoder, spec.size), (Decoder::Ultralight, Some([640, 480])));
+    assert_eq!((spec.size_multiple, spec.decoder.has_landmarks()), (None, false));
+}
+
+#[test]
+fn size_that_the_graph_ties_down_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let tied = Tiny::scrfd(640, 448).constant("shape", &[1, 2, 8, 20, 20], true).node(
+        "Reshape",
+        &["data", "shape"],
+        "mid",
+    );
+    let path = put(folder.path(), "mine.onnx", tied.file());
+    let model = SearchPath::default().resolve(&path, Task::Detector).unwrap();
+    assert_eq!((model.spec.size, model.spec.size_multiple), (Some([448, 640]), None));
+    assert!(model.spec.free.is_empty() && model.load().is_ok());
+    // Ten pictures at a time cannot be given to it.
+    let tied = Tiny::centerface(10, 32, 32).constant("shape", &[2, 5, 3], true).node(
+        "Reshape",
+        &["input.1", "shape"],
+        "mid",
+    );
+    let path = put(folder.path(), "mine.onnx", tied.file());
+    assert!(refusal(&path, Task::Detector).contains("batch"));
+}
+
+#[test]
+fn networks_that_are_like_a_family_are_not_taken_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let one_anchor = (0..9).fold(Tiny::new().input("x", &[1, 3, 64, 64]), |tiny, i| {
+        let cells = [64, 16, 4][i / 3];
+        tiny.output(&format!("o{i}"), &[1, cells, [1, 4, 10][i % 3]])
+    });
+    let more = Tiny::retinaface(640, 640).output("more", &[1, 16800, 1]);
+    for (name, tiny, part) in [
+        ("one anchor per cell", one_anchor, "o0"),
+        ("other priors", Tiny::ultralight(240, 320, 4000), "scores"),
+        ("priors of no size", Tiny::ultralight(-1, -1, -1), "scores"),
+        ("one output more", more, "landms"),
+    ] {
+        let path = put(folder.path(), "mine.onnx", tiny.file());
+        let error = refusal(&path, Task::Detector);
+        assert!(error.contains("no known kind") && error.contains(part), "{name}: {error}");
+    }
+}
+
+#[test]
+fn description_of_a_detector_says_its_size_one_way() {
+    const DETECTOR: &str = r#"
+task = "detector"
+decoder = "retinaface"
+channels = "bgr"
+mean = [104, 117, 123]
+std = [1, 1, 1]
+size-multiple = 32
+threshold = 0.6
+nms = 0.4
+free = ["size"]
+"#;
+    let folder = tempfile::tempdir().unwrap();
+    let path = put(folder.path(), "mine.onnx", Tiny::retinaface(640, 320).file());
+    put(folder.path(), "mine.toml", DETECTOR);
+    let model = SearchPath::default().resolve(&path, Task::Detector).unwrap();
+    assert_eq!(model.spec.decoder, Decoder::Retinaface);
+    let fixed = DETECTOR.replace("free = [\"size\"]", "");
+    let sized = |size: &str| fixed.replace("size-multiple = 32", size);
+    put(folder.path(), "mine.toml", sized("size = [320, 640]"));
+    let model = SearchPath::default().resolve(&path, Task::Detector).unwrap();
+    assert_eq!(model.spec.size, Some([320, 640]));
+    for (text, part) in [
+        (fixed.clone(), "fixed: free needs \"size\""),
+        (sized("size = [640, 320]"), "320 x 640, not 640 x 320"),
+        (sized("size = [320, 0]"), "'size' has a side"),
+        (sized("size = [320, 4097]"), "'size' has a side"),
+        (sized("size = [320, 640]\nsize-multiple = 32"), "beside size-multiple"),
+        (DETECTOR.replace("size-multiple = 32", "size = [320, 640]"), "freed"),
+        (sized(""), "'size-multiple' is missing"),
+        (DETECTOR.replace("retinaface", "scrfd"), "3 outputs, not 9"),
+        (DETECTOR.replace("retinaface", "yunet"), "no output 'cls_8'"),
+        (DETECTOR.replace("retinaface", "ultralight"), "'size' is missing"),
+    ] {
+        put(folder.path(), "mine.toml", &text);
+        let error = refusal(&path, Task::Detector);
+        assert!(error.contains(part), "{part}: {error}");
+    }
+    let ten = put(folder.path(), "ten.onnx", Tiny::centerface(10, 32, 32).file());
+    put(folder.path(), "ten.toml", DETECTOR.replace("retinaface", "centerface"));
+    assert!(refusal(&ten, Task::Detector).contains("10 pictures at a time"));
+}
+
+#[test]
+fn description_in_the_documentation_is_valid() {
+    let page = include_str!("../../docs/recognition.md");
+    let (_, example) = page.split_once("```toml\n").expect("there is an example");
+    let (example, _) = example.split_once("```").expect("it ends");
+    let folder = tempfile::tempdir().unwrap();
+    let path = put(folder.path(), "mine.onnx", Tiny::scrfd(640, 640).file());
+    put(folder.path(), "mine.toml", example);
+    let described = SearchPath::default().resolve(&path, Task::Detector).unwrap().spec;
+    let known = find("scrfd_500m_bnkps").unwrap();
+    assert_eq!((described.mean, described.std), (known.mean, known.std));
+    assert_eq!((described.threshold, &described.free), (known.threshold, &known.free));
+}
+
+#[test]
 fn embedder_without_description_asks_for_one() {
     let folder = tempfile::tempdir().unwrap();
     let path = put(folder.path(), "mine.onnx", Tiny::embedder(64).file());
@@ -166,6 +300,7 @@ fn mistakes_in_a_description_name_file_and_key() {
         ("arcface-112", "arcface-113", "template"),
         ("\"embedding\"", "\"yunet\"", "decoder"),
         ("\"embedding\"", "\"scrfd\"", "decoder"),
+        ("\"embedding\"", "\"mtcnn\"", "decoder"),
         ("[\"batch\"]", "[\"batch\", \"batch\"]", "free"),
     ] {
         put(folder.path(), "mine.toml", EMBEDDER.replace(from, to));
@@ -203,6 +338,18 @@ fn files_that_are_no_models_are_refused() {
     assert!(error.contains("scores") && error.contains("other.toml"), "{error}");
 }
 
+#[test]
+fn renamed_real_detectors_are_told_by_their_outputs_alone() {
+    let Some(folder) = shared() else { return };
+    for spec in registry().iter().filter(|spec| spec.task == Task::Detector) {
+        let path = folder.join(&spec.file.name);
+        let bytes = std::fs::read(&path).unwrap();
+        let told = spec::recognise(&bytes, &onnx::signature(&bytes).unwrap(), &path).unwrap();
+        assert_eq!((told.decoder, &told.free), (spec.decoder, &spec.free), "{}", spec.id);
+        assert_eq!((told.size, told.size_multiple), (spec.size, spec.size_multiple));
+    }
+}
+
 /// The folder of the real models, if it is here.
 fn shared() -> Option<PathBuf> {
     let listed = std::env::var_os(PATH_VARIABLE).unwrap_or_default();
@@ -228,7 +375,11 @@ fn real_files_are_intact_and_fit_their_entries() {
         let loaded = onnx::signature(&model.load().unwrap()).unwrap();
         let input = &loaded.inputs[0];
         match spec.task {
-            Task::Detector => assert_eq!((input.fixed(2), input.fixed(3)), (None, None)),
+            Task::Detector => {
+                let size = spec.size.map(|[w, h]| (i64::from(h), i64::from(w))).unzip();
+                assert_eq!((input.fixed(2), input.fixed(3)), size, "{}", spec.id);
+                assert!(input.fixed(0).is_none_or(|batch| batch == 1), "{}", spec.id);
+            }
             Task::Embedder => assert_eq!(input.fixed(0), None),
         }
     }

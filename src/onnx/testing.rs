@@ -64,24 +64,24 @@ impl Tiny {
         self
     }
 
-    pub(super) fn value_info(mut self, name: &str, dims: &[i64]) -> Self {
+    pub(crate) fn value_info(mut self, name: &str, dims: &[i64]) -> Self {
         put_bytes(&mut self.graph, number::GRAPH_VALUE_INFO, &value(name, dims));
         self
     }
 
-    pub(super) fn initializer(mut self, name: &str, values: &[i64], raw: bool) -> Self {
+    pub(crate) fn initializer(mut self, name: &str, values: &[i64], raw: bool) -> Self {
         put_bytes(&mut self.graph, number::GRAPH_INITIALIZER, &ints(name, values, raw));
         self
     }
 
-    pub(super) fn node(mut self, op: &str, inputs: &[&str], output: &str) -> Self {
+    pub(crate) fn node(mut self, op: &str, inputs: &[&str], output: &str) -> Self {
         let node = Self::node_bytes(op, inputs, output);
         put_bytes(&mut self.graph, number::GRAPH_NODE, &node);
         self
     }
 
     /// A `Constant` node, as a tensor or as a list of integers.
-    pub(super) fn constant(mut self, output: &str, values: &[i64], tensor: bool) -> Self {
+    pub(crate) fn constant(mut self, output: &str, values: &[i64], tensor: bool) -> Self {
         let mut attribute = Vec::new();
         if tensor {
             put_bytes(&mut attribute, number::ATTRIBUTE_NAME, b"value");
@@ -127,6 +127,42 @@ impl Tiny {
             }
         }
         tiny
+    }
+
+    /// A network with the input and the outputs of a SCRFD with key points, under any names.
+    pub(crate) fn scrfd(height: i64, width: i64) -> Self {
+        let mut tiny = Self::new().input("data", &[1, 3, height, width]);
+        for (stride, name) in [(8, "a"), (16, "b"), (32, "c")] {
+            let anchors = if height < 0 { -1 } else { 2 * (height / stride) * (width / stride) };
+            for length in [1, 4, 10] {
+                tiny = tiny.output(&format!("{name}{length}"), &[anchors, length]);
+            }
+        }
+        tiny
+    }
+
+    /// A network with the input and the outputs of a RetinaFace.
+    pub(crate) fn retinaface(height: i64, width: i64) -> Self {
+        let tiny = Self::new().input("input0", &[1, 3, height, width]);
+        let cells = |stride: i64| (height / stride) * (width / stride);
+        let anchors = if height < 0 { -1 } else { 2 * (cells(8) + cells(16) + cells(32)) };
+        let tiny = tiny.output("loc", &[1, anchors, 4]).output("conf", &[1, anchors, 2]);
+        tiny.output("landms", &[1, anchors, 10])
+    }
+
+    /// A network with the input and the outputs of a CenterFace.
+    pub(crate) fn centerface(batch: i64, height: i64, width: i64) -> Self {
+        let mut tiny = Self::new().input("input.1", &[batch, 3, height, width]);
+        for (name, planes) in [("537", 1), ("538", 2), ("539", 2), ("540", 10)] {
+            tiny = tiny.output(name, &[batch, planes, height / 4, width / 4]);
+        }
+        tiny
+    }
+
+    /// A network with the input and the outputs of an UltraLight with so many anchors.
+    pub(crate) fn ultralight(height: i64, width: i64, anchors: i64) -> Self {
+        let tiny = Self::new().input("input", &[1, 3, height, width]);
+        tiny.output("scores", &[1, anchors, 2]).output("boxes", &[1, anchors, 4])
     }
 
     /// A network with the input and the output of an embedder of 112 × 112 faces.
