@@ -8,6 +8,8 @@ use face_core::inference::{PoolOptions, Provider};
 use face_core::model::{self, ResolvedModel, Task};
 use face_core::recognizer::Recognizer;
 
+use crate::output;
+
 /// Options of every command that looks at pictures.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Models")]
@@ -76,9 +78,17 @@ impl ModelOptions {
         Ok(model::resolve(name, task)?)
     }
 
-    /// Detector and embedder, ready to look at pictures.
+    /// Detector and embedder, ready to look at pictures. Says so if nobody can be recognised by
+    /// this detector.
     pub(crate) fn recognizer(&self) -> anyhow::Result<Recognizer> {
         let (detector, embedder) = (self.resolve(Task::Detector)?, self.resolve(Task::Embedder)?);
+        if !detector.spec.decoder.has_landmarks() {
+            output::note(format_args!(
+                "the detector '{}' finds no landmarks: its faces can be neither enrolled nor \
+                 recognised, choose another one with --detector",
+                detector.spec.id
+            ));
+        }
         Recognizer::load(&detector, &embedder, &self.pools()).context("load the models")
     }
 }

@@ -191,9 +191,13 @@ impl PictureRecord {
         }
         for face in &self.faces {
             let [x, y, w, h] = face.bbox;
-            let who = match &face.name {
-                Some(name) => printable(name),
-                None => face.status.as_str().to_owned(),
+            let who = match (&face.name, face.filter) {
+                (Some(name), _) => printable(name),
+                (None, Some("no-landmarks")) => {
+                    "filtered, for its eyes, nose and mouth were not found".to_owned()
+                }
+                (None, Some(reason)) => format!("filtered, {reason}"),
+                (None, None) => face.status.as_str().to_owned(),
             };
             let near = face.similarity.map_or(String::new(), |s| format!(", similarity {s:.3}"));
             output::line(&format!(

@@ -72,6 +72,8 @@ fn list_tells_licence_address_and_what_is_installed() {
     assert!(line(DETECTOR).contains("Apache-2.0") && line(DETECTOR).contains("322.9 kB"));
     assert!(line(DETECTOR).contains("address not verified") && line(DETECTOR).contains(" no"));
     assert!(line("mobilefacenet_dynamic").contains("bring your own file"));
+    let scrfd = line("scrfd_500m_bnkps");
+    assert!(scrfd.contains("non-commercial research") && scrfd.contains(" no "), "{scrfd}");
     assert!(stdout(&output).lines().any(|line| line.starts_with(&format!("{DETECTOR} *"))));
 }
 

@@ -65,6 +65,44 @@ fn people_of_group_pictures_are_named_in_the_order_of_the_arguments() {
 }
 
 #[test]
+fn detector_without_landmarks_recognises_and_enrols_nobody_and_says_so() {
+    let Some(setup) = Setup::new() else { return };
+    if !setup.models.join("face_detection_ultralight_rfb320.onnx").exists() {
+        eprintln!("skipped: no ultralight_rfb320 in {}", setup.models.display());
+        return;
+    }
+    let gallery = setup.people();
+    let picture = setup.media("groups/two_people.jpg");
+    let detector = ["--detector", "ultralight_rfb320", "--gallery", &gallery];
+    let recognise = |more: &[&str]| setup.run(&[&["recognize"], &detector[..], more].concat());
+    let answer = recognise(&[&picture]);
+    let note = "the detector 'ultralight_rfb320' finds no landmarks: its faces can be neither \
+                enrolled nor recognised, choose another one with --detector\n";
+    assert_eq!((answer.code, answer.stderr.as_str()), (0, note));
+    assert_eq!(answer.stdout.lines().count(), 2, "{answer:?}");
+    for line in answer.stdout.lines() {
+        assert!(line.contains("filtered, for its eyes, nose and mouth were not found"), "{line}");
+    }
+    let record = &recognise(&["--json", &picture]).json()[0];
+    for face in record["faces"].as_array().unwrap() {
+        assert_eq!(
+            (&face["status"], &face["filter"]),
+            (&json!("filtered"), &json!("no-landmarks"))
+        );
+        assert!(face["landmarks"].is_null() && face["name"].is_null());
+    }
+    let empty = setup.path("empty.gallery");
+    let person = setup.media("people/barack-obama/1.jpg");
+    let arguments =
+        ["--detector", "ultralight_rfb320", "--gallery", &empty, "--name", "B", &person];
+    let answer = setup.run(&[&["enroll"], &arguments[..]].concat());
+    assert_eq!(answer.code, 1, "{answer:?}");
+    let said = format!("{}{}", answer.stdout, answer.stderr);
+    assert!(said.contains("the eyes, nose and mouth were not found"), "{said}");
+    assert!(said.contains("finds no landmarks"), "{said}");
+}
+
+#[test]
 fn json_of_a_picture_has_exactly_the_documented_shape() {
     let Some(setup) = Setup::new() else { return };
     let gallery = setup.people();

@@ -155,6 +155,21 @@ def colours():
     graph.save("colours", [floats("input", ["b", 3, "h", "w"])], outputs)
 
 
+def boxes_only():
+    graph = Graph()
+    anchors = 4420
+    plane = graph.op("ReduceMean", ["input"], "mean", keepdims=0)
+    nothing = graph.op("Mul", [plane, graph.constant("zero", 0.0)], "nothing")
+    # The faces are the first anchors; the others are zero.
+    for output, values in (("scores", [[0.1, 0.9], [0.2, 0.8]]),
+                           ("boxes", [[0.25, 0.25, 0.5, 0.75], [0.625, 0.25, 0.8125, 0.625]])):
+        first = graph.op("Add", [graph.constant(f"first_{output}", [values]), nothing], f"some_{output}")
+        pads = graph.constant(f"pads_{output}", [0, 0, 0, 0, anchors - len(values), 0], np.int64)
+        graph.op("Pad", [first, pads], output)
+    graph.save("boxes_only", [floats("input", [1, 3, 240, 320])],
+               [floats("scores", [1, anchors, 2]), floats("boxes", [1, anchors, 4])])
+
+
 def embedder(name, quarters, fails=False):
     graph = Graph()
     side, count = (56, 12) if quarters else (112, 3)
@@ -195,6 +210,7 @@ def main():
     detector("wrong_length", [FIRST, SECOND], "length")
     detector("fails", [FIRST, SECOND], "fail")
     colours()
+    boxes_only()
     embedder("embedder", quarters=True)
     embedder("embedder_coarse", quarters=False)
     embedder("embedder_fails", quarters=True, fails=True)
