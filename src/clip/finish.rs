@@ -24,6 +24,8 @@ pub enum FinishError {
     Spool(#[from] SpoolError),
     #[error(transparent)]
     Outbox(#[from] OutboxError),
+    #[error("its video is on the way, what belongs to it is not")]
+    Partly(#[source] OutboxError),
     #[error("the clip has no picture")]
     Empty,
     #[error("cannot write the sidecar of the clip as JSON")]
@@ -95,19 +97,24 @@ pub fn resume(own: &ClipSpool, clip: &OpenClip, outbox: &Outbox) -> Result<Spool
     let id = clip.id();
     let key = clip.key(Part::Original).ok_or(FinishError::Empty)?;
     let entry = |part: Part| EntryId::new(&format!("clip-{id}-{}", part.as_str()));
-    // The video last: whoever sees it finds the others.
-    for part in [Part::Snapshot, Part::Sidecar, Part::Original] {
+    // The video first: if there is no room for it, nothing else of the clip is on its way.
+    for part in [Part::Original, Part::Sidecar, Part::Snapshot] {
         let file = ClipSpool::ready(id, part);
         let key = clip.key(part).unwrap_or_default();
         // One that is gone was stored already.
         if own.spool().join(&file).exists() {
             let object = Object::new(file, &clip.storage, &key);
-            outbox.append(Entry::new(object).with_id(entry(part)?))?;
+            let appended = outbox.append(Entry::new(object).with_id(entry(part)?));
+            appended.map_err(|error| match part {
+                Part::Original => FinishError::Outbox(error),
+                _ => FinishError::Partly(error),
+            })?;
         }
     }
     for follow_up in &clip.follow_ups {
         let message = Entry::new(follow_up.delivery.clone()).with_id(follow_up.id.clone());
-        outbox.append(message.after(entry(Part::Original)?))?;
+        let appended = outbox.append(message.after(entry(Part::Original)?));
+        appended.map_err(FinishError::Partly)?;
     }
     own.remove(id)?;
     let media = clip.sidecar.media.clone().unwrap_or_default();

@@ -22,7 +22,7 @@ type Piecemeal = Packet<gst::Buffer>;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Lost {
     pub(super) reason: String,
-    /// Its files are kept, and it is tried again when the element starts the next time.
+    /// Its files are kept, and it is tried again with the next clip, or at the next start.
     pub(super) kept: bool,
 }
 
@@ -275,11 +275,12 @@ impl Making {
     }
 }
 
-/// Completes a clip that a process left behind.
+/// Completes a clip that could not be completed before, such as by a process that died.
 pub(super) fn rescue(
     own: &ClipSpool,
     open: &mut OpenClip,
     outbox: &Outbox,
+    truncated: bool,
 ) -> Result<Spooled, Lost> {
     if open.stage == clip::Stage::Ready {
         return clip::resume(own, open, outbox).map_err(|error| lost(&error));
@@ -290,7 +291,7 @@ pub(super) fn rescue(
         WholeError::Failed(reason) => Lost { reason, kept: true },
     });
     held.and_then(|held| {
-        settle(&mut open.sidecar, held, true);
+        settle(&mut open.sidecar, held, truncated);
         hand_over(own, open, None, outbox)
     })
 }

@@ -111,7 +111,9 @@ impl ClipSink {
     fn lost(&self, open: &OpenClip, lost: &Lost) {
         self.stats.lock().failed += 1;
         let after = match lost.kept {
-            true => "; its files are kept, and it is tried again at the next start",
+            true => {
+                "; its files are kept, and it is tried again with the next clip, or at the next start"
+            }
             false => "",
         };
         self.tell("clip-failed", open, |message| {

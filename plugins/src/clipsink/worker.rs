@@ -138,7 +138,8 @@ impl Worker {
         let thread = Builder::new().name("face-clip".to_owned()).spawn(move || {
             let _alive = alive;
             let told = report.clone();
-            let mut writing = Writing { own, outbox, options, report, clips: HashMap::new() };
+            let kept = Vec::new();
+            let mut writing = Writing { own, kept, outbox, options, report, clips: HashMap::new() };
             let done = catch_unwind(AssertUnwindSafe(|| writing.run(&incoming, &shared)));
             if done.is_err() {
                 told(Report::Panicked("the thread that writes clips has failed".to_owned()));
@@ -174,6 +175,8 @@ impl Worker {
 
 struct Writing {
     own: ClipSpool,
+    /// Clips that could not be completed, and are tried again with the next one.
+    kept: Vec<OpenClip>,
     outbox: Outbox,
     options: Arc<Options>,
     report: Reporter,
@@ -241,18 +244,41 @@ impl Writing {
                 }
             }
             Task::Close { clip, cut, missing, shot } => {
+                self.try_again();
                 if let Some(making) = self.clips.remove(&clip) {
                     self.close(making, cut, missing, shot.as_deref());
                 }
             }
             Task::Alert(event) => self.alert(&event),
-            Task::Drain => (self.report)(Report::Drained),
+            Task::Drain => {
+                self.try_again();
+                (self.report)(Report::Drained);
+            }
             Task::Stop => {}
         }
     }
 
-    fn close(&self, making: Making, cut: bool, missing: Vec<Missing>, shot: Option<&Shot>) {
+    fn close(&mut self, making: Making, cut: bool, missing: Vec<Missing>, shot: Option<&Shot>) {
         let (open, result) = making.close(&self.own, &self.outbox, cut, missing, shot);
+        self.settle(open, result);
+    }
+
+    /// There may be room again.
+    fn try_again(&mut self) {
+        for mut open in std::mem::take(&mut self.kept) {
+            let truncated = open.sidecar.truncated;
+            match rescue(&self.own, &mut open, &self.outbox, truncated) {
+                // It was told already.
+                Err(Lost { kept: true, .. }) => self.kept.push(open),
+                result => self.settle(open, result),
+            }
+        }
+    }
+
+    fn settle(&mut self, open: OpenClip, result: Result<Spooled, Lost>) {
+        if let Err(Lost { kept: true, .. }) = &result {
+            self.kept.push(open.clone());
+        }
         self.tell(&self.own, open, result);
     }
 
@@ -302,7 +328,7 @@ impl Writing {
                 self.warn(with_causes(&error));
             }
             for mut open in clips {
-                let result = rescue(&own, &mut open, &self.outbox);
+                let result = rescue(&own, &mut open, &self.outbox, true);
                 self.tell(&own, open, result);
             }
             own.close();
