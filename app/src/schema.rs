@@ -23,6 +23,10 @@ pub struct Analysis {
     pub tracks: Vec<TrackSummary>,
     /// By number of frames, most first.
     pub people: Vec<PersonSummary>,
+    /// People whom the gallery does not know, each with the tracks that show them; only when asked
+    /// for. By number of frames, most first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<GroupSummary>,
     /// What was not quite right with the file; not part of the format.
     #[serde(skip)]
     pub warnings: Vec<String>,
@@ -54,6 +58,49 @@ pub struct TrackSummary {
     /// x, y, width and height of the clearest observation in pixels.
     pub best_box: [f32; 4],
     pub best_pts_ns: Option<u64>,
+    /// The clearest observation with its surroundings, a JPEG file in Base64; only when pictures are
+    /// asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub best_shot: Option<String>,
+    /// What can be enrolled of the track, the most frequent look first. Biometric data: only when
+    /// asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub samples: Vec<SampleRecord>,
+    /// Number of the [`GroupSummary`] that the track belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<u64>,
+}
+
+/// An observation that stands for others like it, or, without clusters, for itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SampleRecord {
+    pub pts_ns: Option<u64>,
+    /// Observations that it stands for, itself counted.
+    pub observations: u64,
+    /// x, y, width and height in pixels of the video.
+    #[serde(rename = "box")]
+    pub bbox: [f32; 4],
+    /// Detection score, 0..=1.
+    pub score: f32,
+    /// Eyes, nose and mouth corners in pixels of the video.
+    pub landmarks: [[f32; 2]; 5],
+    /// The face as the embedder saw it, a PNG file in Base64.
+    pub crop: String,
+    /// Unit vector of the embedder that `models` names.
+    pub embedding: Vec<f32>,
+}
+
+/// Somebody whom the gallery does not know.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GroupSummary {
+    /// Counted from 1.
+    pub group: u64,
+    /// By time of the first observation.
+    pub tracks: Vec<u64>,
+    /// Frames with an observed face of these tracks.
+    pub frames: u64,
+    /// First and last time of each stretch; gaps of up to a second are part of it.
+    pub intervals_ns: Vec<[u64; 2]>,
 }
 
 /// One person.

@@ -190,6 +190,9 @@ impl Track {
             similarity: name.map_or(self.similarity, |n| n.similarity).map(rounded),
             best_box: best.bbox,
             best_pts_ns: best.pts_ns,
+            best_shot: None,
+            samples: Vec::new(),
+            group: None,
         })
     }
 }
@@ -294,6 +297,7 @@ impl Summary {
             duration_ns: self.end_ns,
             models: Models { detector: self.detector.clone(), embedder },
             people: self.people(),
+            groups: Vec::new(),
             tracks,
             warnings: Vec::new(),
         }
