@@ -5,6 +5,7 @@
 pub mod align;
 pub mod attributes;
 pub mod clip;
+pub mod cluster;
 pub mod detect;
 pub mod embed;
 pub mod event;

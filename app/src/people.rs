@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use face_core::cluster::{self, Member};
 use face_core::embed::Embedding;
 use face_core::identity::TrackSample;
 
@@ -96,14 +97,6 @@ impl Group {
         self.first.1
     }
 
-    /// Cosine similarity of the mean directions; nobody is twice on a frame.
-    fn similarity(&self, other: &Group) -> Option<f32> {
-        if !self.frames.is_disjoint(&other.frames) {
-            return None;
-        }
-        self.mean()?.cosine(&other.mean()?)
-    }
-
     /// Up to `count` pictures: the most typical one, then always the one that is least like those
     /// chosen. Pictures less like the mean than `threshold` may show somebody else.
     pub(crate) fn most_different(&self, count: usize, threshold: f32) -> Vec<&Sample> {
@@ -163,25 +156,23 @@ impl People {
         }
     }
 
-    /// The people, by first appearance: the nearest two groups are joined while they are one
-    /// person.
+    /// The people, by first appearance: what [`cluster::group`] finds to be one person is joined.
+    /// Nobody is twice on a frame.
     pub(crate) fn groups(self) -> Vec<Group> {
-        let mut groups: Vec<Group> = self.tracks.into_values().flatten().collect();
-        loop {
-            let mut best: Option<(f32, usize, usize)> = None;
-            for i in 0..groups.len() {
-                for j in i + 1..groups.len() {
-                    if let Some(s) = groups[i].similarity(&groups[j])
-                        && s >= self.threshold
-                        && best.is_none_or(|(b, ..)| s > b)
-                    {
-                        best = Some((s, i, j));
-                    }
-                }
-            }
-            let Some((_, i, j)) = best else { break };
-            let other = groups.remove(j);
-            groups[i].absorb(other);
+        let all = self.tracks.into_values().flatten();
+        // Pictures that cancel out are like nobody's.
+        let (all, mut groups): (Vec<_>, Vec<_>) = all.partition(|group| group.mean().is_some());
+        let member =
+            |group: &Group| Some(Member { direction: group.mean()?, weight: group.count as f32 });
+        let members: Vec<Member> = all.iter().filter_map(member).collect();
+        let apart = |a: usize, b: usize| !all[a].frames.is_disjoint(&all[b].frames);
+        let found = cluster::group(&members, self.threshold, apart);
+        let mut all: Vec<Option<Group>> = all.into_iter().map(Some).collect();
+        for indices in found {
+            let mut parts = indices.into_iter().filter_map(|i| all.get_mut(i)?.take());
+            let Some(mut person) = parts.next() else { continue };
+            parts.for_each(|part| person.absorb(part));
+            groups.push(person);
         }
         groups.sort_by_key(|g| g.first.0);
         groups
