@@ -5,36 +5,67 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use face_core::gallery::Location;
-use face_core::model;
 use parking_lot::Mutex;
 
 use crate::chain::ChainOptions;
+use crate::collector::{Collector, Finished, Outputs};
 use crate::elements::{self, Recognition};
 use crate::error::AnalyzeError;
-use crate::output::{PendingFile, PendingPath, final_path};
-use crate::run::{self, Ended, Progress, RunError, Tapped};
-use crate::schema::{Analysis, FrameRecord};
-use crate::summary::Summary;
-
-/// Pictures that end so much earlier than the file says mean that it was cut off: at least this
-/// and a twentieth of the length.
-const CUT_OFF_NS: u64 = 1_000_000_000;
+use crate::output::{PendingPath, final_path};
+use crate::run::{self, Progress, RunError, Tapped};
+use crate::schema::Analysis;
 
 /// What to analyse and what to write.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct AnalyzeOptions {
     pub video: PathBuf,
     pub recognition: Recognition,
-    /// The people to recognise; without it faces are only found and followed.
+    /// The people to recognise; without it faces are only found, followed and embedded.
     pub gallery: Option<Location>,
     /// Put embeddings into the per-frame records.
     pub embeddings: bool,
+    /// Put pictures and embeddings of every track into the analysis, to enrol it by: biometric data.
+    /// Up to 256 looks are kept of a track, 10 MB for as long as it is in view.
+    pub samples: bool,
+    /// Of the samples only the real ones nearest to the middles of their clusters, one for every 25
+    /// and at least three, see [`face_core::cluster::representatives`]; else all that were kept. On by
+    /// default.
+    pub clusters: bool,
+    /// Put the clearest picture of every track into the analysis. Samples bring it, too.
+    pub pictures: bool,
+    /// Say which of the tracks without a name show one person, by the threshold of `recognition`.
+    pub group: bool,
     /// Write a copy of the video with boxes and names to this MP4 file; it keeps the sound.
     pub annotate: Option<PathBuf>,
     /// Write the analysis to this file.
     pub json: Option<PathBuf>,
     /// Write a line per frame to this file, while the analysis runs.
     pub frames: Option<PathBuf>,
+}
+
+impl Default for AnalyzeOptions {
+    fn default() -> Self {
+        Self {
+            video: PathBuf::new(),
+            recognition: Recognition::default(),
+            gallery: None,
+            embeddings: false,
+            samples: false,
+            clusters: true,
+            pictures: false,
+            group: false,
+            annotate: None,
+            json: None,
+            frames: None,
+        }
+    }
+}
+
+impl AnalyzeOptions {
+    /// Are the embeddings of tracks kept, for samples or for groups?
+    pub(crate) fn needs_looks(&self) -> bool {
+        self.samples || self.group
+    }
 }
 
 /// Analyses a video from the first to the last frame. `progress` is called ten times a second on
@@ -53,9 +84,22 @@ pub fn analyze_file(
     options: &AnalyzeOptions,
     mut progress: impl FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<Analysis, AnalyzeError> {
+    analyze(options, options.video.to_string_lossy().into_owned(), &mut progress)?.publish()
+}
+
+/// Analyses a video that is called `source`; the files are left without their names.
+pub(crate) fn analyze(
+    options: &AnalyzeOptions,
+    source: String,
+    progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+) -> Result<Finished, AnalyzeError> {
     check_video(&options.video)?;
     check_targets(options)?;
     elements::init()?;
+    let threshold = match options.recognition.threshold {
+        None if options.group => options.recognition.embedder_model()?.spec.threshold,
+        given => given.unwrap_or_default(),
+    };
     let mut audio = true;
     let mut lost_sound = None;
     loop {
@@ -64,22 +108,24 @@ pub fn analyze_file(
             video: options.video.clone(),
             recognition: options.recognition.clone(),
             gallery: options.gallery.clone(),
-            embeddings: options.embeddings,
+            embeddings: options.embeddings || options.needs_looks(),
+            // The looks of a track must be those of one person.
+            scene_cuts: options.needs_looks(),
             annotate: copy_paths(outputs.copy.as_ref()),
             audio,
         };
-        let collector = Arc::new(Mutex::new(Collector::new(outputs.frames.take())));
+        let collector = Arc::new(Mutex::new(Collector::new(options, outputs.frames.take())));
         let tap = {
             let collector = collector.clone();
             move |tapped: &Tapped| collector.lock().add(tapped).map(ControlFlow::Continue)
         };
-        let result = run::run(&chain, tap, &mut progress);
+        let result = run::run(&chain, tap, progress);
         // Taken out, so that its temporary file goes whatever still holds the tap.
         let collector = std::mem::take(&mut *collector.lock());
         match result {
             Ok(mut ended) => {
                 ended.warnings.extend(lost_sound);
-                return collector.finish(options, outputs, ended);
+                return collector.finish(options, source, threshold, outputs, ended);
             }
             Err(RunError::Audio(reason)) if audio => {
                 audio = false;
@@ -141,112 +187,9 @@ fn check_targets(options: &AnalyzeOptions) -> Result<(), AnalyzeError> {
     Ok(())
 }
 
-/// Files under way.
-#[derive(Default)]
-struct Outputs {
-    json: Option<PendingFile>,
-    frames: Option<PendingFile>,
-    copy: Option<PendingPath>,
-}
-
-impl Outputs {
-    fn create(options: &AnalyzeOptions) -> Result<Outputs, AnalyzeError> {
-        let file = |path: &Option<PathBuf>| path.as_deref().map(PendingFile::create).transpose();
-        Ok(Outputs {
-            json: file(&options.json)?,
-            frames: file(&options.frames)?,
-            copy: options.annotate.as_deref().map(PendingPath::create).transpose()?,
-        })
-    }
-}
-
-/// Takes the frames on the streaming thread.
-#[derive(Default)]
-struct Collector {
-    summary: Summary,
-    frames: Option<PendingFile>,
-}
-
-impl Collector {
-    fn new(frames: Option<PendingFile>) -> Self {
-        Self { summary: Summary::default(), frames }
-    }
-
-    fn add(&mut self, tapped: &Tapped) -> Result<(), AnalyzeError> {
-        let record = self.summary.push(tapped.pts_ns, tapped.duration_ns, &tapped.faces);
-        match &mut self.frames {
-            Some(file) => file.write_line(&json_line(&record)?),
-            None => Ok(()),
-        }
-    }
-
-    fn finish(
-        mut self,
-        options: &AnalyzeOptions,
-        mut outputs: Outputs,
-        ended: Ended,
-    ) -> Result<Analysis, AnalyzeError> {
-        let final_ids = self.summary.final_ids();
-        if let Some(file) = self.frames.as_mut().filter(|_| !final_ids.is_empty()) {
-            file.rewrite_lines(|line| {
-                let mut record: FrameRecord = serde_json::from_str(line)?;
-                for face in &mut record.faces {
-                    face.track_id = *final_ids.get(&face.track_id).unwrap_or(&face.track_id);
-                }
-                Ok(serde_json::to_vec(&record)?)
-            })?;
-        }
-        let embedder = options.recognition.embedder.clone();
-        let embedder = embedder.unwrap_or_else(|| model::DEFAULT_EMBEDDER.to_owned());
-        let mut warnings = ended.warnings;
-        warnings.extend(cut_off(self.summary.end_ns(), ended.duration_ns));
-        let source = options.video.to_string_lossy().into_owned();
-        let mut analysis = self.summary.finish(source, embedder);
-        analysis.warnings = warnings;
-        if let Some(json) = &mut outputs.json {
-            let text = serde_json::to_vec_pretty(&analysis).map_err(AnalyzeError::pipeline)?;
-            json.write_line(&text)?;
-        }
-        // The analysis last: where it is, the others are.
-        let Outputs { json, copy, .. } = outputs;
-        copy.map(PendingPath::commit).transpose()?;
-        self.frames.map(PendingFile::commit).transpose()?;
-        json.map(PendingFile::commit).transpose()?;
-        Ok(analysis)
-    }
-}
-
-fn json_line(record: &FrameRecord) -> Result<Vec<u8>, AnalyzeError> {
-    serde_json::to_vec(record).map_err(AnalyzeError::pipeline)
-}
-
-/// A warning if the pictures end long before the file says.
-fn cut_off(end_ns: Option<u64>, duration_ns: Option<u64>) -> Option<String> {
-    let (end, duration) = (end_ns?, duration_ns?);
-    let short = duration.checked_sub(end)?;
-    let seconds = |ns: u64| ns as f64 / 1e9;
-    (short > CUT_OFF_NS.max(duration / 20)).then(|| {
-        format!(
-            "the pictures end at {:.1} s of {:.1} s: the file may be cut off",
-            seconds(end),
-            seconds(duration)
-        )
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn short_pictures_are_told_and_rounding_is_not() {
-        let second = 1_000_000_000;
-        assert_eq!(cut_off(Some(9 * second + second / 2), Some(10 * second)), None);
-        assert_eq!(cut_off(Some(99 * second), Some(101 * second)), None);
-        assert_eq!(cut_off(Some(11 * second), Some(10 * second)), None);
-        assert_eq!(cut_off(None, Some(10 * second)), None);
-        assert!(cut_off(Some(5 * second), Some(10 * second)).unwrap().contains("5.0 s of 10.0 s"));
-    }
 
     #[test]
     fn outputs_may_not_be_the_video_or_each_other() {

@@ -12,7 +12,9 @@ use gst::glib;
 use gst::prelude::*;
 
 use crate::copy::Copy;
-use crate::elements::{FaceElements, FaceOptions, Recognition, discard, make, upright};
+use crate::elements::{
+    FaceElements, FaceOptions, Property, Recognition, Stage, discard, make, upright,
+};
 use crate::error::AnalyzeError;
 
 /// What the chain is built from.
@@ -23,6 +25,8 @@ pub(crate) struct ChainOptions {
     pub(crate) gallery: Option<Location>,
     /// Put the embeddings into the metadata.
     pub(crate) embeddings: bool,
+    /// End tracks where another scene begins.
+    pub(crate) scene_cuts: bool,
     /// Where the annotated copy is written, and a file to use meanwhile.
     pub(crate) annotate: Option<(PathBuf, PathBuf)>,
     /// Keep the sound of the source in the annotated copy.
@@ -90,11 +94,16 @@ impl Chain {
     pub(crate) fn build(options: &ChainOptions) -> Result<Chain, AnalyzeError> {
         let pipeline = gst::Pipeline::with_name("face-pipeline");
         let mut chain = upright()?;
+        let scene_cuts = [Property {
+            stage: Stage::Tracker,
+            name: "scene-cut".to_owned(),
+            value: "true".to_owned(),
+        }];
         let faces = FaceElements::build(&FaceOptions {
             recognition: options.recognition.clone(),
             gallery: options.gallery.as_ref(),
             embeddings: options.embeddings,
-            properties: &[],
+            properties: if options.scene_cuts { &scene_cuts } else { &[] },
         })?;
         chain.extend(faces.in_order());
         let copy = match &options.annotate {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use face_core::gallery::Location;
 use face_core::inference::Provider;
+use face_core::model::{self, ResolvedModel, Task};
 use gst::glib;
 use gst::prelude::*;
 use parking_lot::Mutex;
@@ -36,6 +37,15 @@ pub struct Recognition {
     pub threads: u32,
     /// Path of libonnxruntime.so; searched when absent.
     pub runtime_library: Option<PathBuf>,
+}
+
+impl Recognition {
+    /// The model of the embedder.
+    pub(crate) fn embedder_model(&self) -> Result<ResolvedModel, AnalyzeError> {
+        let name = self.embedder.as_deref().unwrap_or(model::DEFAULT_EMBEDDER);
+        model::resolve(name, Task::Embedder)
+            .map_err(|e| AnalyzeError::Model { model: name.to_owned(), source: Box::new(e) })
+    }
 }
 
 /// Makes an element; `name` is unique in the pipeline and tells errors apart.

@@ -10,7 +10,6 @@ use face_core::embed::{Embedder, Embedding, Fingerprint};
 use face_core::gallery::{Access, Gallery, Location, Snapshot};
 use face_core::identity::{Status, TrackSample};
 use face_core::inference::PoolOptions;
-use face_core::model::{self, Task};
 use face_core::recognizer::{EnrollError, EnrollRules, enroll_samples};
 use gst::prelude::*;
 use gstface::crops::{self, CutFace};
@@ -136,9 +135,7 @@ pub fn enroll_from_video(
 
 /// The embedding space, and the threshold that its model recommends.
 fn embedder(options: &Recognition) -> Result<(Arc<Fingerprint>, f32), AnalyzeError> {
-    let name = options.embedder.as_deref().unwrap_or(model::DEFAULT_EMBEDDER);
-    let model = model::resolve(name, Task::Embedder)
-        .map_err(|e| AnalyzeError::Model { model: name.to_owned(), source: Box::new(e) })?;
+    let model = options.embedder_model()?;
     // The pool of facerecognize: with the same options, the model is loaded once.
     let pool = PoolOptions {
         provider: options.provider,

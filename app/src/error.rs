@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use face_core::clip::ClipError;
 use face_core::embed::EmbeddingError;
 use face_core::gallery::GalleryError;
 use face_core::inference::InferenceError;
+use face_core::storage::StorageError;
 
 /// Why a video could not be analysed. Nothing is left under the name of an output file then,
 /// except what was there before.
@@ -47,6 +49,8 @@ pub enum AnalyzeError {
     #[error("stopped before the end of '{}'", .path.display())]
     Interrupted { path: PathBuf },
     #[error(transparent)]
+    Clip(#[from] ClipError),
+    #[error(transparent)]
     Inference(#[from] InferenceError),
     #[error(transparent)]
     Gallery(#[from] GalleryError),
@@ -69,6 +73,48 @@ pub enum AnalyzeError {
 }
 
 impl AnalyzeError {
+    /// Is it this video alone that cannot be analysed? Another one may be fine then. Not so if models,
+    /// gallery, disk or network are to blame, or the user wants no more.
+    pub fn is_of_the_video(&self) -> bool {
+        match self {
+            Self::Open { .. }
+            | Self::NotAFile { .. }
+            | Self::NoVideo { .. }
+            | Self::NoFrames { .. }
+            | Self::Unsupported { .. }
+            | Self::Stream { .. }
+            | Self::Copy { .. }
+            | Self::Nobody { .. } => true,
+            Self::Clip(ClipError::NoSuchClip { .. } | ClipError::NoPart { .. }) => true,
+            Self::Clip(ClipError::Storage(error)) => matches!(
+                error,
+                StorageError::Key { .. }
+                    | StorageError::NotFound { .. }
+                    | StorageError::Damaged { .. }
+                    | StorageError::TooLarge { .. }
+                    | StorageError::Link { .. }
+            ),
+            _ => false,
+        }
+    }
+
+    /// The same of a video that is called `name`, for one that lies in a temporary file meanwhile.
+    pub(crate) fn of_video(mut self, name: &Path) -> Self {
+        match &mut self {
+            Self::Open { path, .. }
+            | Self::NotAFile { path, .. }
+            | Self::NoVideo { path }
+            | Self::NoFrames { path }
+            | Self::Unsupported { path, .. }
+            | Self::Stream { path, .. }
+            | Self::Element { path, .. }
+            | Self::Copy { path, .. }
+            | Self::Interrupted { path } => *path = name.to_owned(),
+            _ => {}
+        }
+        self
+    }
+
     pub(crate) fn write(path: &Path, source: std::io::Error) -> Self {
         AnalyzeError::Write { path: path.to_owned(), source }
     }

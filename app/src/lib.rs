@@ -1,5 +1,5 @@
-//! Ready pipelines of the face elements: analyse a video file, make an annotated copy of it, enrol
-//! the people of a video, follow those of a running stream ([`tracker`]).
+//! Ready pipelines of the face elements: analyse a video file or a stored clip, make an annotated
+//! copy of it, enrol the people of a video, follow those of a running stream ([`tracker`]).
 //!
 //! The elements are registered statically: nothing has to be installed but GStreamer itself, ONNX
 //! Runtime and the models.
@@ -7,6 +7,8 @@
 
 mod analyze;
 mod chain;
+mod clip;
+mod collector;
 mod copy;
 mod elements;
 mod enroll_video;
@@ -14,12 +16,15 @@ mod error;
 mod output;
 mod people;
 mod run;
+mod samples;
 pub mod schema;
+mod strangers;
 mod summary;
 mod tap;
 pub mod tracker;
 
 pub use analyze::{AnalyzeOptions, analyze_file};
+pub use clip::{ClipAnalysis, ClipProgress, analyze_clip};
 pub use elements::{Recognition, Stage};
 pub use enroll_video::{
     RejectedPicture, VideoEnrollOptions, VideoEnrollment, VideoPerson, enroll_from_video,

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use face_core::embed::Embedding;
 use face_core::geometry::BBox;
 use face_core::identity::Status;
@@ -10,6 +12,7 @@ use gstface::meta::{Face, FrameFaces, TrackState};
 use crate::schema::{
     Analysis, FaceRecord, FrameRecord, Models, PersonSummary, SCHEMA, TrackSummary,
 };
+use crate::strangers::{self, Grouping, Stranger};
 
 /// Appearances of a person that are no further apart are one stretch.
 const MERGE_GAP_NS: u64 = 1_000_000_000;
@@ -20,9 +23,9 @@ const CLEAR_SIDE_PX: f32 = 112.0;
 
 /// A frame on which a face was observed.
 #[derive(Clone, Copy, Debug)]
-struct Seen {
-    frame: u64,
-    pts_ns: Option<u64>,
+pub(crate) struct Seen {
+    pub(crate) frame: u64,
+    pub(crate) pts_ns: Option<u64>,
 }
 
 /// A name that a track carried.
@@ -40,6 +43,8 @@ struct Best {
     clearness: f32,
     bbox: [f32; 4],
     pts_ns: Option<u64>,
+    /// A JPEG file.
+    shot: Option<Vec<u8>>,
 }
 
 #[derive(Debug, Default)]
@@ -58,7 +63,8 @@ struct Track {
 }
 
 impl Track {
-    fn add(&mut self, face: &Face, seen: Seen, bbox: [f32; 4]) {
+    /// True: nothing clearer was seen of the track before.
+    fn add(&mut self, face: &Face, seen: Seen, bbox: [f32; 4]) -> bool {
         self.status = (seen.frame, face.status.as_str());
         self.nobody |= matches!(face.status, Status::Unknown | Status::Uncertain);
         let index = carried_name(face).map(|name| self.index(name));
@@ -75,9 +81,11 @@ impl Track {
         // A crop that was measured tells more than any that was not; its size is in its quality.
         let unmeasured = || face.score * (side / CLEAR_SIDE_PX).clamp(0.0, 1.0);
         let clearness = face.quality.map_or_else(unmeasured, |quality| 1.0 + quality);
-        if self.best.as_ref().is_none_or(|b| clearness > b.clearness) {
-            self.best = Some(Best { clearness, bbox, pts_ns: seen.pts_ns });
+        let clearest = self.best.as_ref().is_none_or(|b| clearness > b.clearness);
+        if clearest {
+            self.best = Some(Best { clearness, bbox, pts_ns: seen.pts_ns, shot: None });
         }
+        clearest
     }
 
     fn index(&mut self, name: &str) -> usize {
@@ -190,7 +198,7 @@ impl Track {
             similarity: name.map_or(self.similarity, |n| n.similarity).map(rounded),
             best_box: best.bbox,
             best_pts_ns: best.pts_ns,
-            best_shot: None,
+            best_shot: best.shot.as_ref().map(|jpeg| BASE64_STANDARD.encode(jpeg)),
             samples: Vec::new(),
             group: None,
         })
@@ -209,6 +217,8 @@ pub(crate) struct Summary {
     loose: BTreeMap<String, Vec<Seen>>,
     /// Ids given up for an older one.
     relinked: BTreeMap<u64, u64>,
+    /// Tracks of which the last frame had the clearest face so far.
+    clearest: Vec<u64>,
 }
 
 impl Summary {
@@ -234,6 +244,7 @@ impl Summary {
         }
         let size = (faces.width as f32, faces.height as f32);
         let seen = Seen { frame, pts_ns };
+        self.clearest.clear();
         let records = faces.faces.iter().map(|face| self.face(face, seen, size)).collect();
         FrameRecord { pts_ns, frame, faces: records }
     }
@@ -246,8 +257,8 @@ impl Summary {
         if face.track_id != 0 {
             let track = self.tracks.entry(face.track_id).or_default();
             track.confirmed |= face.track_state == TrackState::Confirmed;
-            if face.observed {
-                track.add(face, seen, record.bbox);
+            if face.observed && track.add(face, seen, record.bbox) {
+                self.clearest.push(face.track_id);
             }
         } else if face.observed
             && face.status == Status::Known
@@ -256,6 +267,18 @@ impl Summary {
             self.loose.entry(name.clone()).or_default().push(seen);
         }
         record
+    }
+
+    /// Tracks of which the last frame had the clearest face so far.
+    pub(crate) fn clearest(&self) -> &[u64] {
+        &self.clearest
+    }
+
+    /// The clearest face of a track, as a JPEG file.
+    pub(crate) fn set_shot(&mut self, track_id: u64, jpeg: Vec<u8>) {
+        if let Some(best) = self.tracks.get_mut(&track_id).and_then(|t| t.best.as_mut()) {
+            best.shot = Some(jpeg);
+        }
     }
 
     /// End of the last picture so far.
@@ -279,8 +302,14 @@ impl Summary {
         self.relinked.keys().map(|id| (*id, last(*id))).filter(|(a, b)| a != b).collect()
     }
 
-    /// The result. `embedder` is the registry name of the model.
-    pub(crate) fn finish(mut self, source: String, embedder: String) -> Analysis {
+    /// The result. `embedder` is the registry name of the model; with `grouping` those without a name
+    /// are told apart, too.
+    pub(crate) fn finish(
+        mut self,
+        source: String,
+        embedder: String,
+        grouping: Option<&Grouping>,
+    ) -> Analysis {
         for (old, new) in self.final_ids() {
             if let Some(track) = self.tracks.remove(&old) {
                 self.tracks.entry(new).or_default().absorb(track);
@@ -290,6 +319,11 @@ impl Summary {
         let mut tracks: Vec<TrackSummary> =
             self.tracks.iter().filter_map(|(id, track)| track.summary(*id)).collect();
         tracks.sort_by_key(|t| (t.first_pts_ns, t.track_id));
+        let groups = grouping.map(|g| strangers::groups(&self.strangers(), g)).unwrap_or_default();
+        for track in &mut tracks {
+            let group = groups.iter().find(|g| g.tracks.contains(&track.track_id));
+            track.group = group.map(|g| g.group);
+        }
         Analysis {
             schema: SCHEMA.to_owned(),
             source,
@@ -297,10 +331,20 @@ impl Summary {
             duration_ns: self.end_ns,
             models: Models { detector: self.detector.clone(), embedder },
             people: self.people(),
-            groups: Vec::new(),
+            groups,
             tracks,
             warnings: Vec::new(),
         }
+    }
+
+    /// Tracks without a name.
+    fn strangers(&self) -> Vec<Stranger> {
+        let nameless = self.tracks.iter().filter(|(_, track)| track.final_name().is_none());
+        let stranger = |(id, track): (&u64, &Track)| Stranger {
+            track_id: *id,
+            seen: track.seen.iter().map(|(seen, _)| *seen).collect(),
+        };
+        nameless.map(stranger).collect()
     }
 
     fn people(&self) -> Vec<PersonSummary> {
@@ -343,7 +387,7 @@ fn carried_name(face: &Face) -> Option<&str> {
 }
 
 /// Stretches of rising times whose gaps are at most [`MERGE_GAP_NS`].
-fn intervals(times: impl Iterator<Item = u64>) -> Vec<[u64; 2]> {
+pub(crate) fn intervals(times: impl Iterator<Item = u64>) -> Vec<[u64; 2]> {
     let mut intervals: Vec<[u64; 2]> = Vec::new();
     for time in times {
         match intervals.last_mut() {

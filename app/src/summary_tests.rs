@@ -41,7 +41,7 @@ fn push(summary: &mut Summary, first: u64, frames: impl IntoIterator<Item = Vec<
 }
 
 fn finish(summary: Summary) -> Analysis {
-    summary.finish("a.mp4".to_owned(), "embedder".to_owned())
+    summary.finish("a.mp4".to_owned(), "embedder".to_owned(), None)
 }
 
 #[test]

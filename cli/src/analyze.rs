@@ -75,6 +75,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
         annotate: arguments.annotate.clone(),
         json: arguments.json.clone(),
         frames: arguments.frames.clone(),
+        ..AnalyzeOptions::default()
     };
     let result = watched(|progress| analyze_file(&options, progress))?;
     let Some(analysis) = result else {
