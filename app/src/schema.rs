@@ -150,3 +150,65 @@ pub struct FaceRecord {
     /// false: predicted, the detector did not see it on this frame.
     pub observed: bool,
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn keys(value: &Value, found: &mut BTreeSet<String>) {
+        match value {
+            Value::Object(fields) => fields.iter().for_each(|(key, value)| {
+                found.insert(key.clone());
+                keys(value, found);
+            }),
+            Value::Array(values) => values.iter().for_each(|value| keys(value, found)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn every_field_is_documented() {
+        let sample = json!({"pts_ns": 0, "observations": 1, "box": [0.0, 0.0, 1.0, 1.0], "score": 1.0,
+            "landmarks": [[0.0, 0.0], [0.0, 0.0], [0.0, 0.0], [0.0, 0.0], [0.0, 0.0]], "crop": "",
+            "embedding": [1.0]});
+        let track = json!({"track_id": 1, "first_pts_ns": 0, "last_pts_ns": 1, "frames": 1,
+            "status": "known", "name": "a", "person_id": "b", "similarity": 1.0,
+            "best_box": [0.0, 0.0, 1.0, 1.0], "best_pts_ns": 0, "best_shot": "", "samples": [sample],
+            "group": 1});
+        let person = json!({"name": "a", "frames": 1, "tracks": [1], "intervals_ns": [[0, 1]]});
+        let group = json!({"group": 1, "tracks": [1], "frames": 1, "intervals_ns": [[0, 1]]});
+        let analysis: Analysis = serde_json::from_value(json!({"schema": SCHEMA, "source": "a",
+            "frames": 1, "duration_ns": 1, "models": {"detector": "d", "embedder": "e"},
+            "tracks": [track], "people": [person], "groups": [group]}))
+        .unwrap();
+        let face: FaceRecord =
+            serde_json::from_value(json!({"box": [0.0, 0.0, 1.0, 1.0], "score": 1.0,
+            "landmarks": null, "status": "known", "name": null, "person_id": null,
+            "similarity": null, "embedding": [1.0], "track_id": 0, "observed": true}))
+            .unwrap();
+        let frame = FrameRecord { pts_ns: None, frame: 0, faces: vec![face] };
+        let mut found = BTreeSet::new();
+        keys(&serde_json::to_value(&analysis).unwrap(), &mut found);
+        keys(&serde_json::to_value(&frame).unwrap(), &mut found);
+        assert!(found.len() > 25, "{found:?}");
+        let page = include_str!("../../docs/analysis.md");
+        let missing: Vec<&String> =
+            found.iter().filter(|key| !page.contains(&format!("`{key}`"))).collect();
+        assert!(missing.is_empty(), "docs/analysis.md does not have {missing:?}");
+    }
+
+    #[test]
+    fn analyses_of_before_there_were_samples_are_read() {
+        let old = json!({"schema": SCHEMA, "source": "a", "frames": 1, "duration_ns": null,
+            "models": {"detector": "d", "embedder": "e"}, "people": [], "later": "field",
+            "tracks": [{"track_id": 1, "first_pts_ns": null, "last_pts_ns": null, "frames": 1,
+                "status": "unknown", "name": null, "person_id": null, "similarity": null,
+                "best_box": [0.0, 0.0, 1.0, 1.0], "best_pts_ns": null}]});
+        let read: Analysis = serde_json::from_value(old).unwrap();
+        assert!(read.groups.is_empty() && read.tracks[0].samples.is_empty());
+    }
+}

@@ -8,12 +8,20 @@ use std::time::Duration;
 
 use anyhow::Context;
 use face_core::gallery::Location;
-use face_pipeline::{Analysis, AnalyzeError, AnalyzeOptions, Progress, Recognition, analyze_file};
+use face_pipeline::schema::{PersonSummary, TrackSummary};
+use face_pipeline::{
+    Analysis, AnalyzeError, AnalyzeOptions, ClipProgress, Progress, Recognition, analyze_clip,
+    analyze_file,
+};
 use indicatif::{ProgressBar, ProgressStyle};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::options::{ModelOptions, similarity};
 use crate::output::{self, Exit, printable};
+use crate::stored::{self, Video};
+
+/// What the bar says while a clip comes.
+const DOWNLOAD: &str = "fetching";
 
 /// Stretches that are listed per person before the rest is only counted.
 const SHOWN_STRETCHES: usize = 8;
@@ -24,15 +32,59 @@ const SHOWN_STRETCHES: usize = 8;
 /// was seen when; with --json and --frames writes what was found to files, with --annotate a copy
 /// of the video with boxes and names, which keeps the sound.
 ///
+/// A stored clip is downloaded to a temporary file; its annotated copy is stored beside it and ends
+/// with _annotated.mp4, unless --no-annotate is given.
+///
 /// Output files appear whole at the end, or not at all.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Exit status: 0 if the video was analysed to its end, 2 if the command could not be carried out, 130 \
 if it was interrupted.")]
 pub(crate) struct Arguments {
-    /// Gallery of the people to recognise: a file, or postgresql://ROLE@HOST/DATABASE
+    #[command(flatten)]
+    looking: Looking,
+    /// Write the embeddings of the faces into the file of --frames. They are biometric data
+    #[arg(long, requires = "frames")]
+    embeddings: bool,
+    /// Write what tracks can be enrolled by into the file of --json: aligned pictures and embeddings
+    /// of every track, and its best shot. They are biometric data
+    #[arg(long, requires = "json")]
+    samples: bool,
+    /// Of every track all samples (up to 256), not only those that stand for the others
+    #[arg(long, requires = "samples")]
+    no_clusters: bool,
+    /// Say which of the faces that nobody is known for are one person
+    #[arg(long)]
+    group: bool,
+    /// Write a copy of the video with boxes and names
+    #[arg(long, value_name = "OUT.mp4")]
+    annotate: Option<PathBuf>,
+    /// Store no annotated copy beside a stored clip
+    #[arg(long)]
+    no_annotate: bool,
+    /// Write the analysis: tracks, people and when they were seen
+    #[arg(long, value_name = "OUT.json")]
+    json: Option<PathBuf>,
+    /// Write one JSON object per frame
+    #[arg(long, value_name = "OUT.jsonl")]
+    frames: Option<PathBuf>,
+    /// The video is a clip of this storage: s3://BUCKET/PREFIX?…, file:///FOLDER or a folder
+    #[arg(long, short, value_name = "URI")]
+    storage: Option<String>,
+    /// The video, in any format that GStreamer decodes; or a stored clip: its key with --storage or
+    /// GST_FACE_STORAGE, or its address, s3://BUCKET/KEY?… or file:///FOLDER/KEY
+    video: PathBuf,
+    #[command(flatten)]
+    models: ModelOptions,
+}
+
+/// Options that say how a video is looked at, and for whom.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Looking {
+    /// Gallery of the people to recognise: a file, or postgresql://ROLE@HOST/DATABASE; without it
+    /// faces are only found and followed
     #[arg(long, short, value_name = "FILE")]
-    gallery: Location,
+    pub(crate) gallery: Option<Location>,
     /// Look at every frame and recognise every face on it, not only when that is needed to follow
     /// and name people; slower, and counts every frame
     #[arg(long, conflicts_with = "interval")]
@@ -43,41 +95,49 @@ pub(crate) struct Arguments {
     /// Cosine similarity from which a face is a person [default: what the embedder recommends]
     #[arg(long, value_name = "SIMILARITY", value_parser = similarity)]
     threshold: Option<f32>,
-    /// Write the embeddings of the faces into the file of --frames. They are biometric data
-    #[arg(long, requires = "frames")]
-    embeddings: bool,
-    /// Write a copy of the video with boxes and names
-    #[arg(long, value_name = "OUT.mp4")]
-    annotate: Option<PathBuf>,
-    /// Write the analysis: tracks, people and when they were seen
-    #[arg(long, value_name = "OUT.json")]
-    json: Option<PathBuf>,
-    /// Write one JSON object per frame
-    #[arg(long, value_name = "OUT.jsonl")]
-    frames: Option<PathBuf>,
-    /// The video, in any format that GStreamer decodes
-    video: PathBuf,
-    #[command(flatten)]
-    models: ModelOptions,
+}
+
+impl Looking {
+    pub(crate) fn recognition(&self, models: &ModelOptions) -> Recognition {
+        Recognition {
+            interval: self.interval.unwrap_or(0),
+            threshold: self.threshold,
+            every_face: self.every_face,
+            ..recognition(models)
+        }
+    }
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
-    let options = AnalyzeOptions {
-        video: arguments.video.clone(),
-        recognition: Recognition {
-            interval: arguments.interval.unwrap_or(0),
-            threshold: arguments.threshold,
-            every_face: arguments.every_face,
-            ..recognition(&arguments.models)
-        },
-        gallery: Some(arguments.gallery.clone()),
+    let video = stored::find(&arguments.video, arguments.storage.as_deref())?;
+    let mut options = AnalyzeOptions {
+        video: PathBuf::new(),
+        recognition: arguments.looking.recognition(&arguments.models),
+        gallery: arguments.looking.gallery.clone(),
         embeddings: arguments.embeddings,
+        samples: arguments.samples,
+        clusters: !arguments.no_clusters,
+        pictures: arguments.samples,
+        group: arguments.group,
         annotate: arguments.annotate.clone(),
         json: arguments.json.clone(),
         frames: arguments.frames.clone(),
-        ..AnalyzeOptions::default()
     };
-    let result = watched(|progress| analyze_file(&options, progress))?;
+    let mut twin = None;
+    let result = match video {
+        Video::File(path) => {
+            options.video = path;
+            watched(show, |progress| analyze_file(&options, progress))?
+        }
+        Video::Clip(clips, clip) => {
+            let store = !arguments.no_annotate;
+            let done = watched(show_clip, |progress| {
+                analyze_clip(&clips, &clip, &options, store, progress)
+            })?;
+            twin = done.as_ref().and_then(|done| done.twin.clone());
+            done.map(|done| done.analysis)
+        }
+    };
     let Some(analysis) = result else {
         return Ok(Exit::Interrupted);
     };
@@ -90,6 +150,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
         for line in table(&analysis) {
             output::line(&printable(&line))?;
         }
+    }
+    if let Some(key) = twin {
+        output::note(printable(&format!("the annotated copy is stored as '{key}'")));
     }
     Ok(Exit::Success)
 }
@@ -107,9 +170,10 @@ pub(crate) fn recognition(models: &ModelOptions) -> Recognition {
     }
 }
 
-/// Runs `work` with a progress bar; `None` if SIGINT or SIGTERM stopped it.
-pub(crate) fn watched<T>(
-    work: impl FnOnce(&mut dyn FnMut(Progress) -> ControlFlow<()>) -> Result<T, AnalyzeError>,
+/// Runs `work` with a progress bar that `show` draws; `None` if SIGINT or SIGTERM stopped it.
+pub(crate) fn watched<P, T>(
+    show: impl Fn(&ProgressBar, P),
+    work: impl FnOnce(&mut dyn FnMut(P) -> ControlFlow<()>) -> Result<T, AnalyzeError>,
 ) -> anyhow::Result<Option<T>> {
     let stop = Arc::new(AtomicBool::new(false));
     catch_signals(&stop)?;
@@ -136,7 +200,7 @@ pub(crate) fn style(template: &str) -> ProgressStyle {
 }
 
 /// The bar counts milliseconds of the video; without a length it only says how far it is.
-fn show(bar: &ProgressBar, progress: Progress) {
+pub(crate) fn show(bar: &ProgressBar, progress: Progress) {
     let position = progress.position_ns.unwrap_or(0);
     if let Some(duration) = progress.duration_ns.filter(|d| *d > 0) {
         if bar.length() != Some(duration / 1_000_000) {
@@ -148,6 +212,27 @@ fn show(bar: &ProgressBar, progress: Progress) {
         bar.set_position(position / 1_000_000_000);
     }
     bar.set_message(format!("{} frames", progress.frames));
+}
+
+/// The bar counts bytes while a clip is on its way, and milliseconds while it is looked at.
+pub(crate) fn show_clip(bar: &ProgressBar, progress: ClipProgress) {
+    let (what, done, total) = match progress {
+        ClipProgress::Analysis(progress) => {
+            // Its style is set again when the length is another one.
+            if bar.message() == DOWNLOAD {
+                bar.set_length(0);
+            }
+            return show(bar, progress);
+        }
+        ClipProgress::Download { done, total } => (DOWNLOAD, done, total),
+        ClipProgress::Upload { done, total } => ("storing", done, total),
+    };
+    if bar.message() != what {
+        bar.set_style(style("{wide_bar} {bytes}/{total_bytes}, {msg}"));
+        bar.set_message(what);
+    }
+    bar.set_length(total);
+    bar.set_position(done);
 }
 
 /// Sets `stop` on SIGINT and SIGTERM. A second signal ends the process at once.
@@ -162,48 +247,70 @@ pub(crate) fn catch_signals(stop: &Arc<AtomicBool>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Who was seen when, most seen first.
+/// Who was seen when: the people, and then those whom nobody knows; most seen first.
 fn table(analysis: &Analysis) -> Vec<String> {
-    let unnamed = analysis.tracks.iter().filter(|t| t.name.is_none()).count();
+    let ungrouped = |t: &&TrackSummary| t.name.is_none() && t.group.is_none();
+    let others = analysis.tracks.iter().filter(ungrouped).count();
+    let unknown = match analysis.groups.len() {
+        0 => String::new(),
+        groups => format!(", {groups} unknown people"),
+    };
     let mut lines = vec![format!(
-        "{}: {} frames{}, {} people recognised, {unnamed} tracks of others",
+        "{}: {} frames{}, {} people recognised{unknown}, {others} tracks of others",
         analysis.source,
         analysis.frames,
         analysis.duration_ns.map(|ns| format!(", {}", clock(ns))).unwrap_or_default(),
         analysis.people.len(),
     )];
-    if analysis.people.is_empty() {
+    let rows = rows(analysis);
+    if rows.is_empty() {
         return lines;
     }
     let width = |name: &str| name.chars().count();
-    let widest = analysis.people.iter().map(|p| width(&p.name)).max().unwrap_or(0).clamp(4, 40);
+    let widest = rows.iter().map(|row| width(&row.name)).max().unwrap_or(0).clamp(4, 40);
     lines.push(format!("{:widest$}  {:>7}  {:>10}  seen", "name", "frames", "similarity"));
-    for person in &analysis.people {
-        let similarity = analysis
-            .tracks
-            .iter()
-            .filter(|t| t.name.as_ref() == Some(&person.name))
-            .filter_map(|t| t.similarity)
-            .max_by(f32::total_cmp);
+    for Row { name, frames, similarity, intervals_ns } in rows {
         let similarity = similarity.map(|s| format!("{s:.2}")).unwrap_or_default();
-        let mut seen: Vec<String> = person
-            .intervals_ns
+        let mut seen: Vec<String> = intervals_ns
             .iter()
             .take(SHOWN_STRETCHES)
             .map(|[from, to]| format!("{}–{}", clock(*from), clock(*to)))
             .collect();
-        let more = person.intervals_ns.len().saturating_sub(SHOWN_STRETCHES);
+        let more = intervals_ns.len().saturating_sub(SHOWN_STRETCHES);
         if more > 0 {
             seen.push(format!("and {more} more times"));
         }
-        lines.push(format!(
-            "{:widest$}  {:>7}  {similarity:>10}  {}",
-            person.name,
-            person.frames,
-            seen.join(", ")
-        ));
+        lines.push(format!("{name:widest$}  {frames:>7}  {similarity:>10}  {}", seen.join(", ")));
     }
     lines
+}
+
+/// Somebody in the table.
+struct Row<'a> {
+    name: String,
+    frames: u64,
+    similarity: Option<f32>,
+    intervals_ns: &'a [[u64; 2]],
+}
+
+fn rows(analysis: &Analysis) -> Vec<Row<'_>> {
+    let similarity = |person: &PersonSummary| {
+        let tracks = analysis.tracks.iter().filter(|t| t.name.as_ref() == Some(&person.name));
+        tracks.filter_map(|t| t.similarity).max_by(f32::total_cmp)
+    };
+    let people = analysis.people.iter().map(|person| Row {
+        name: person.name.clone(),
+        frames: person.frames,
+        similarity: similarity(person),
+        intervals_ns: &person.intervals_ns,
+    });
+    let unknown = analysis.groups.iter().map(|group| Row {
+        name: format!("unknown {}", group.group),
+        frames: group.frames,
+        similarity: None,
+        intervals_ns: &group.intervals_ns,
+    });
+    people.chain(unknown).collect()
 }
 
 /// Minutes and seconds, with hours where there are any: 1:02.3, 1:00:02.3.
@@ -250,6 +357,30 @@ mod tests {
         assert!(lines[2].starts_with("Ada ") && lines[2].contains("0:05.0–0:06.0"), "{}", lines[2]);
         assert!(lines[2].ends_with("and 2 more times"), "{}", lines[2]);
         assert!(lines[3].ends_with("0:03.0–0:04.0"), "{}", lines[3]);
+    }
+
+    #[test]
+    fn unknown_people_are_rows_of_their_own() {
+        let mut analysis = analysis(serde_json::json!([
+            {"name": "Ada", "frames": 50, "tracks": [1], "intervals_ns": [[0, 1_000_000_000]]},
+        ]));
+        analysis.groups = serde_json::from_value(serde_json::json!([
+            {"group": 1, "tracks": [2, 5], "frames": 90,
+             "intervals_ns": [[0, 1_000_000_000], [3_000_000_000u64, 4_000_000_000u64]]},
+            {"group": 2, "tracks": [3], "frames": 2, "intervals_ns": [[0, 0]]},
+        ]))
+        .unwrap();
+        let lines = table(&analysis);
+        assert!(
+            lines[0].contains("1 people recognised, 2 unknown people, 0 tracks"),
+            "{}",
+            lines[0]
+        );
+        assert_eq!(lines.len(), 5);
+        assert!(lines[2].starts_with("Ada   "), "{}", lines[2]);
+        assert!(lines[3].starts_with("unknown 1       90"), "{}", lines[3]);
+        assert!(lines[3].ends_with("  0:00.0–0:01.0, 0:03.0–0:04.0"), "{}", lines[3]);
+        assert!(lines[4].starts_with("unknown 2"), "{}", lines[4]);
     }
 
     #[test]

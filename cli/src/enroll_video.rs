@@ -8,7 +8,7 @@ use face_core::recognizer::EnrollRules;
 use face_pipeline::{VideoEnrollOptions, VideoEnrollment, VideoPerson, enroll_from_video};
 use serde::Serialize;
 
-use crate::analyze::{recognition, watched};
+use crate::analyze::{recognition, show, watched};
 use crate::options::ModelOptions;
 use crate::output::{self, Exit, printable};
 
@@ -76,7 +76,7 @@ pub(crate) fn run(
         prefix: arguments.prefix.clone(),
         rules,
     };
-    let Some(done) = watched(|progress| enroll_from_video(&options, progress))? else {
+    let Some(done) = watched(show, |progress| enroll_from_video(&options, progress))? else {
         return Ok(Exit::Interrupted);
     };
     for warning in &done.warnings {

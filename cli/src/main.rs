@@ -12,6 +12,7 @@ mod options;
 mod outbox;
 mod output;
 mod recognize;
+mod stored;
 mod track;
 mod verify;
 mod watch;

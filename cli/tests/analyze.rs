@@ -35,11 +35,14 @@ fn missing_video_is_named_with_status_2() {
 #[test]
 fn arguments_that_contradict_each_other_are_refused() {
     for arguments in [
-        &["analyze", "v.mp4"][..],
-        &["analyze", "-g", "g", "--every-face", "--interval", "3", "v.mp4"],
+        &["analyze", "-g", "g", "--every-face", "--interval", "3", "v.mp4"][..],
         &["analyze", "-g", "g", "--interval", "0", "v.mp4"],
         &["analyze", "-g", "g", "--threshold", "1.5", "v.mp4"],
         &["analyze", "-g", "g", "--embeddings", "v.mp4"],
+        &["analyze", "-g", "g", "--samples", "v.mp4"],
+        &["analyze", "-g", "g", "--json", "a.json", "--no-clusters", "v.mp4"],
+        &["clips", "annotate", "--storage", "s"],
+        &["clips", "annotate", "--storage", "s", "--all", "x.mp4"],
         &["enroll", "-g", "g", "--from-video", "v.mp4", "--name", "x"],
         &["enroll", "-g", "g", "--from-video", "v.mp4", "--seconds", "0"],
         &["enroll", "-g", "g", "--seconds", "3", "x.jpg"],

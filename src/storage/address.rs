@@ -46,6 +46,21 @@ pub(super) fn parse(uri: &str) -> Result<Address, String> {
     }
 }
 
+/// Takes the address of an object apart: the URI of the folder, or of what the bucket has before the
+/// last slash, and the key in it.
+pub(super) fn object(address: &str) -> Result<(String, String), String> {
+    let (place, query) = match address.split_once('?') {
+        Some((place, query)) => (place, format!("?{query}")),
+        None => (address, String::new()),
+    };
+    let (scheme, rest) = place.split_once("://").ok_or("s3:// or file:// is needed")?;
+    let name = rest.rsplit_once('/').filter(|(_, name)| !name.is_empty());
+    let (folder, name) = name.ok_or("it names no object: s3://BUCKET/KEY or file:///FOLDER/KEY")?;
+    // The root of the file system.
+    let folder = if folder.is_empty() { "/" } else { folder };
+    Ok((format!("{scheme}://{folder}{query}"), decoded(name)?))
+}
+
 fn folder(rest: &str) -> Result<PathBuf, String> {
     if rest.contains(['?', '#']) {
         return Err("file:// has no parameters (a '?' in a name is written %3F)".to_owned());
@@ -260,6 +275,22 @@ mod tests {
             let error = parse(uri).unwrap_err();
             assert!(error.contains(word), "{uri}: {error}");
             assert!(!error.contains("hunter2"), "{uri}: {error}");
+        }
+    }
+
+    #[test]
+    fn address_of_an_object_is_its_folder_and_its_key() {
+        for (address, uri, key) in [
+            ("s3://clips/a/b%20c/x%3F.mp4?region=r", "s3://clips/a/b%20c?region=r", "x?.mp4"),
+            ("s3://clips/x.mp4", "s3://clips", "x.mp4"),
+            ("file:///srv/clips/x.mp4", "file:///srv/clips", "x.mp4"),
+            ("file:///x.mp4", "file:///", "x.mp4"),
+        ] {
+            assert_eq!(object(address), Ok((uri.to_owned(), key.to_owned())), "{address}");
+            assert!(parse(uri).is_ok(), "{uri}");
+        }
+        for bad in ["s3://clips", "s3://clips/", "file:///srv/", "/srv/x.mp4", "s3://clips/%zz"] {
+            assert!(object(bad).is_err(), "{bad}");
         }
     }
 

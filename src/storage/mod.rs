@@ -156,6 +156,15 @@ impl Storage {
         }
     }
 
+    /// Takes the address of an object apart, `s3://BUCKET/KEY?PARAMETERS` or `file:///FOLDER/KEY`:
+    /// the URI of a storage, and the key of the object in it.
+    ///
+    /// # Errors
+    /// [`StorageError::Uri`].
+    pub fn split_address(address: &str) -> Result<(String, String), StorageError> {
+        address::object(address).map_err(|reason| StorageError::Uri { uri: shown(address), reason })
+    }
+
     /// The URI without its parameters, with the real path of a folder.
     pub fn uri(&self) -> &str {
         &self.uri

@@ -1,5 +1,6 @@
 //! `facectl clips`: looking after stored clips.
 
+mod annotate;
 mod fetch;
 mod list;
 mod remove;
@@ -20,7 +21,7 @@ use serde::Serialize;
 use crate::gallery::edit::{duration, moment};
 use crate::output::{self, Exit, printable};
 
-/// List, fetch, play, link, remove and export stored clips; forget people in them
+/// List, fetch, play, link, annotate, remove and export stored clips; forget people in them
 ///
 /// The storage is s3://BUCKET/PREFIX?endpoint=…&region=…, file:///FOLDER or a folder, from --storage
 /// or GST_FACE_STORAGE. Credentials come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile
@@ -37,6 +38,7 @@ enum Action {
     Get(fetch::GetArguments),
     Play(fetch::PlayArguments),
     Link(fetch::LinkArguments),
+    Annotate(annotate::Arguments),
     Remove(remove::RemoveArguments),
     Clear(remove::ClearArguments),
     Prune(remove::PruneArguments),
@@ -50,6 +52,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
         Action::Get(arguments) => fetch::get(arguments),
         Action::Play(arguments) => fetch::play(arguments),
         Action::Link(arguments) => fetch::link(arguments),
+        Action::Annotate(arguments) => annotate::run(arguments),
         Action::Remove(arguments) => remove::remove(arguments),
         Action::Clear(arguments) => remove::clear(arguments),
         Action::Prune(arguments) => remove::prune(arguments),
@@ -92,17 +95,26 @@ fn template(text: &str) -> Result<KeyTemplate, String> {
     KeyTemplate::parse(text).map_err(|error| error.to_string())
 }
 
+/// The clips of a storage; `uri` is what --storage says.
+pub(crate) fn open(uri: Option<&str>, template: KeyTemplate) -> anyhow::Result<Clips> {
+    let uri = uri.map(str::to_owned).or_else(storage_variable).filter(|uri| !uri.is_empty());
+    let uri = uri.ok_or_else(|| {
+        anyhow!("no storage is named: give --storage URI, or set {STORAGE_VARIABLE}")
+    })?;
+    // A folder that is not there has no clips: most likely its name is wrong.
+    let options = StorageOptions { create: false, ..StorageOptions::default() };
+    let storage = Storage::open_with(&uri, &options).context("open the storage")?;
+    Ok(Clips::new(storage, template))
+}
+
+/// The storage that the environment names.
+pub(crate) fn storage_variable() -> Option<String> {
+    std::env::var(STORAGE_VARIABLE).ok().filter(|uri| !uri.is_empty())
+}
+
 impl Common {
     fn clips(&self) -> anyhow::Result<Clips> {
-        let named = self.storage.clone();
-        let uri = named.or_else(|| std::env::var(STORAGE_VARIABLE).ok()).filter(|u| !u.is_empty());
-        let uri = uri.ok_or_else(|| {
-            anyhow!("no storage is named: give --storage URI, or set {STORAGE_VARIABLE}")
-        })?;
-        // A folder that is not there has no clips: most likely its name is wrong.
-        let options = StorageOptions { create: false, ..StorageOptions::default() };
-        let storage = Storage::open_with(&uri, &options).context("open the storage")?;
-        Ok(Clips::new(storage, self.key_template.clone()))
+        open(self.storage.as_deref(), self.key_template.clone())
     }
 
     /// Says what was done: as JSON, or in a line.
@@ -137,6 +149,12 @@ struct Choice {
 }
 
 impl Choice {
+    /// Is any of them given?
+    fn is_given(&self) -> bool {
+        let Self { camera, since, until, person, event } = self;
+        [camera, person, event].iter().any(|text| text.is_some()) || since.or(*until).is_some()
+    }
+
     fn filter(&self) -> Filter {
         Filter {
             camera: self.camera.clone(),
@@ -181,6 +199,10 @@ impl Watch {
     fn step(&self, done: u64, total: u64) -> ControlFlow<()> {
         self.bar.set_length(total);
         self.bar.set_position(done);
+        self.go_on()
+    }
+
+    fn go_on(&self) -> ControlFlow<()> {
         if self.stop.load(Ordering::SeqCst) {
             return ControlFlow::Break(());
         }
