@@ -103,6 +103,21 @@ fn real_people_who_come_back_are_a_row_each() {
 }
 
 #[test]
+fn real_two_runs_give_the_same_samples_and_groups() {
+    let Some(media) = media() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let mut options = options(&media, WALKING);
+    (options.samples, options.group) = (true, true);
+    let written = [1, 2].map(|run| {
+        let json = folder.path().join(format!("{run}.json"));
+        options.json = Some(json.clone());
+        analyze_file(&options, go_on).unwrap();
+        std::fs::read(json).unwrap()
+    });
+    assert!(written[0] == written[1], "two runs on one file differ");
+}
+
+#[test]
 fn real_samples_are_what_the_embedder_saw() {
     let Some(media) = media() else { return };
     let mut options = options(&media, HAMILTON);

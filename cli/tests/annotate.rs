@@ -110,7 +110,8 @@ fn clips_are_analysed_and_annotated(scene: &Scene) {
     assert!(answer.stdout.contains(&key) && answer.stdout.contains("30 frames"), "{answer:?}");
     assert_eq!(scene.annotated(), [false; 3]);
 
-    let answer = scene.run(&["analyze", &scene.good, "--storage", uri, "--json", &json, "--group"]);
+    let more = ["--storage", uri, "--json", &json, "--group", "--samples"];
+    let answer = scene.run(&[&["analyze", &scene.good][..], &more].concat());
     assert_eq!(answer.code, 0, "{answer:?}");
     let rows = answer.stdout.lines().filter(|line| line.starts_with("unknown ")).count();
     assert_eq!(rows, 2, "{answer:?}");
@@ -118,6 +119,10 @@ fn clips_are_analysed_and_annotated(scene: &Scene) {
     assert_eq!(scene.annotated(), [true, false, false]);
     let analysis: serde_json::Value = serde_json::from_slice(&fs::read(&json).unwrap()).unwrap();
     assert!(analysis["source"].as_str().unwrap().ends_with(&key), "{analysis}");
+    for track in analysis["tracks"].as_array().unwrap() {
+        assert!(track["samples"][0]["crop"].is_string() && track["best_shot"].is_string());
+        assert!(track["group"].is_u64(), "{track}");
+    }
 
     // One clip that cannot be read keeps no other from it.
     let answer = scene.run(&["clips", "annotate", "--all", "--storage", uri, "--json"]);
