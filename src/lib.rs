@@ -24,6 +24,7 @@ pub mod preprocess;
 pub mod quality;
 pub mod recognizer;
 pub mod storage;
+pub mod text;
 pub mod track;
 pub mod zone;
 

@@ -90,6 +90,15 @@ impl Picture {
     /// # Errors
     /// [`PictureError`], which has the name; never [`PictureError::Read`].
     pub fn decode(name: &str, bytes: &[u8]) -> Result<Self, PictureError> {
+        Self::decode_within(name, bytes, MAX_SIDE)
+    }
+
+    /// As [`Picture::decode`], for pictures whose size is known: one with a side of more than
+    /// `max_side_px` pixels is refused before it is decoded.
+    ///
+    /// # Errors
+    /// As [`Picture::decode`].
+    pub fn decode_within(name: &str, bytes: &[u8], max_side_px: u32) -> Result<Self, PictureError> {
         if bytes.is_empty() {
             return Err(PictureError::Empty { name: name.to_owned() });
         }
@@ -99,7 +108,8 @@ impl Picture {
         }
         // The decoders are other people's code that reads hostile files: a panic there must cost
         // one picture, not the process.
-        catch_unwind(AssertUnwindSafe(|| decode(name, bytes))).unwrap_or_else(|_| {
+        let max_side = max_side_px.min(MAX_SIDE);
+        catch_unwind(AssertUnwindSafe(|| decode(name, bytes, max_side))).unwrap_or_else(|_| {
             let reason = "the decoder gave up".to_owned();
             Err(PictureError::Decode { name: name.to_owned(), reason })
         })
@@ -125,7 +135,7 @@ impl Picture {
     }
 }
 
-fn decode(name: &str, bytes: &[u8]) -> Result<Picture, PictureError> {
+fn decode(name: &str, bytes: &[u8], max_side: u32) -> Result<Picture, PictureError> {
     let fail = |e: ImageError| error(name, &e);
     let too_large = |reason: String| PictureError::TooLarge { name: name.to_owned(), reason };
     let mut reader = ImageReader::new(Cursor::new(bytes))
@@ -135,8 +145,8 @@ fn decode(name: &str, bytes: &[u8]) -> Result<Picture, PictureError> {
         return Err(PictureError::Format { name: name.to_owned() });
     }
     let mut limits = Limits::no_limits();
-    limits.max_image_width = Some(MAX_SIDE);
-    limits.max_image_height = Some(MAX_SIDE);
+    limits.max_image_width = Some(max_side);
+    limits.max_image_height = Some(max_side);
     limits.max_alloc = Some(MAX_DECODED_BYTES);
     reader.limits(limits);
     let mut decoder = reader.into_decoder().map_err(fail)?;
@@ -147,9 +157,9 @@ fn decode(name: &str, bytes: &[u8]) -> Result<Picture, PictureError> {
     }
     // Not every decoder keeps the limits it was given: check before it allocates.
     let pixels = u64::from(width) * u64::from(height);
-    if width > MAX_SIDE || height > MAX_SIDE || pixels > MAX_PIXELS {
+    if width > max_side || height > max_side || pixels > MAX_PIXELS {
         return Err(too_large(format!(
-            "{width}x{height} pixels, at most {MAX_SIDE} per side and {} million are read",
+            "{width}x{height} pixels, at most {max_side} per side and {} million are read",
             MAX_PIXELS / 1_000_000
         )));
     }
@@ -365,6 +375,13 @@ mod tests {
             assert!(matches!(error, PictureError::TooLarge { .. }), "{error:?}");
             assert!(error.to_string().contains("'bomb.png'"), "{error}");
         }
+    }
+
+    #[test]
+    fn picture_larger_than_it_should_be_is_refused() {
+        assert!(Picture::decode_within("x", &png(), 3).is_ok());
+        let error = Picture::decode_within("x", &png(), 2).unwrap_err();
+        assert!(matches!(error, PictureError::TooLarge { .. }), "{error:?}");
     }
 
     /// CRC-32 of PNG chunks (ISO 3309), bit by bit.
