@@ -5,7 +5,8 @@
 #
 #   --tests   also what only the tests need: cargo-nextest, OpenCV's GStreamer plugin, an RTSP server, PyGObject, ffmpeg,
 #             OpenCV and ONNX Runtime for Python (in an environment of their own) to compare results with, a
-#             PostgreSQL server with pgvector for shared galleries, and two S3 servers (s3s-fs, moto) to store clips in
+#             PostgreSQL server with pgvector for shared galleries, two S3 servers (s3s-fs, moto) to store clips in, and
+#             Chromium (on Debian) for the web pages of analyses
 #   --help    this text
 #
 # It checks for Rust and installs what is missing of: Debian packages (as root or with sudo), ONNX Runtime from its
@@ -273,6 +274,9 @@ trap 'rm -rf "$scratch"' EXIT
 python=/usr/bin/python3
 packages=("${build_packages[@]}" "${run_packages[@]}" "${setup_packages[@]}")
 [ $with_tests = no ] || packages+=("${test_packages[@]}")
+# Opens the web page of an analysis. Ubuntu has it as a snap only; the test says that it is skipped there.
+# shellcheck source=/dev/null
+if [ $with_tests = yes ] && [ "$(. /etc/os-release && echo "$ID")" = debian ]; then packages+=(chromium); fi
 
 check_rust
 install_packages

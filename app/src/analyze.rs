@@ -41,6 +41,11 @@ pub struct AnalyzeOptions {
     pub json: Option<PathBuf>,
     /// Write a line per frame to this file, while the analysis runs.
     pub frames: Option<PathBuf>,
+    /// Write a web page that shows the analysis to this file: [`crate::report`]. It has the clearest
+    /// picture of every track.
+    pub report: Option<PathBuf>,
+    /// Write a contact sheet of the tracks to this PNG file: [`crate::Sheet`].
+    pub sheet: Option<PathBuf>,
 }
 
 impl Default for AnalyzeOptions {
@@ -57,11 +62,18 @@ impl Default for AnalyzeOptions {
             annotate: None,
             json: None,
             frames: None,
+            report: None,
+            sheet: None,
         }
     }
 }
 
 impl AnalyzeOptions {
+    /// Are there pictures of tracks in the analysis?
+    pub(crate) fn has_pictures(&self) -> bool {
+        self.pictures || self.samples
+    }
+
     /// Are the embeddings of tracks kept, for samples or for groups?
     pub(crate) fn needs_looks(&self) -> bool {
         self.samples || self.group
@@ -170,7 +182,8 @@ pub(crate) fn check_video(path: &Path) -> Result<(), AnalyzeError> {
 /// Refuses outputs that would overwrite the video or each other.
 fn check_targets(options: &AnalyzeOptions) -> Result<(), AnalyzeError> {
     let mut taken = vec![final_path(&options.video)?];
-    for target in [&options.annotate, &options.json, &options.frames].into_iter().flatten() {
+    let AnalyzeOptions { annotate, json, frames, report, sheet, .. } = options;
+    for target in [annotate, json, frames, report, sheet].into_iter().flatten() {
         let path = final_path(target)?;
         // A terminal or a pipe may take several.
         let special = std::fs::metadata(&path).is_ok_and(|m| !m.is_file());

@@ -10,9 +10,11 @@ use gstface::meta::Face;
 use crate::analyze::AnalyzeOptions;
 use crate::error::AnalyzeError;
 use crate::output::{PendingFile, PendingPath};
+use crate::report::report;
 use crate::run::{Ended, Tapped};
 use crate::samples::{self, TrackSamples, Wanted};
 use crate::schema::{Analysis, FrameRecord};
+use crate::sheet::Sheet;
 use crate::strangers::Grouping;
 use crate::summary::Summary;
 
@@ -26,6 +28,8 @@ pub(crate) struct Outputs {
     json: Option<PendingFile>,
     pub(crate) frames: Option<PendingFile>,
     pub(crate) copy: Option<PendingPath>,
+    report: Option<PendingFile>,
+    sheet: Option<PendingFile>,
 }
 
 impl Outputs {
@@ -35,7 +39,35 @@ impl Outputs {
             json: file(&options.json)?,
             frames: file(&options.frames)?,
             copy: options.annotate.as_deref().map(PendingPath::create).transpose()?,
+            report: file(&options.report)?,
+            sheet: file(&options.sheet)?,
         })
+    }
+}
+
+impl Outputs {
+    /// Writes what is made of the whole analysis.
+    fn write(
+        &mut self,
+        analysis: &mut Analysis,
+        options: &AnalyzeOptions,
+    ) -> Result<(), AnalyzeError> {
+        if let Some(file) = &mut self.report {
+            file.write(report(analysis).as_bytes())?;
+        }
+        if let Some(file) = &mut self.sheet {
+            let sheet = Sheet::draw(analysis)?;
+            analysis.warnings.extend(sheet.warning());
+            file.write(&sheet.png)?;
+        }
+        // What was cut out for page and sheet alone was not asked for in the analysis.
+        if !options.has_pictures() {
+            analysis.tracks.iter_mut().for_each(|track| track.best_shot = None);
+        }
+        match &mut self.json {
+            Some(json) => json.write_line(&json_text(analysis, options.samples)?),
+            None => Ok(()),
+        }
     }
 }
 
@@ -54,7 +86,9 @@ impl Finished {
     /// Gives all files their names. The analysis last: where it is, the others are.
     pub(crate) fn publish(mut self) -> Result<Analysis, AnalyzeError> {
         self.publish_copy()?;
-        let Outputs { json, frames, .. } = self.outputs;
+        let Outputs { json, frames, report, sheet, .. } = self.outputs;
+        report.map_or(Ok(()), PendingFile::commit)?;
+        sheet.map_or(Ok(()), PendingFile::commit)?;
         frames.map_or(Ok(()), PendingFile::commit)?;
         json.map_or(Ok(()), PendingFile::commit)?;
         Ok(self.analysis)
@@ -82,7 +116,7 @@ impl Collector {
             summary: Summary::default(),
             frames,
             embeddings: options.embeddings,
-            pictures: options.pictures || options.samples,
+            pictures: options.has_pictures() || options.report.is_some() || options.sheet.is_some(),
             samples: options.needs_looks().then(|| TrackSamples::new(wanted)),
             unreadable: None,
         }
@@ -180,9 +214,7 @@ impl Collector {
         analysis.warnings.extend(cut_off);
         let unreadable = self.unreadable.map(|r| format!("frames that could not be read: {r}"));
         analysis.warnings.extend(unreadable);
-        if let Some(json) = &mut outputs.json {
-            json.write_line(&json_text(&analysis, options.samples)?)?;
-        }
+        outputs.write(&mut analysis, options)?;
         Ok(Finished { analysis, outputs })
     }
 }

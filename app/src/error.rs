@@ -56,6 +56,8 @@ pub enum AnalyzeError {
     Gallery(#[from] GalleryError),
     #[error("embedding of a face")]
     Embedding(#[from] EmbeddingError),
+    #[error(transparent)]
+    Sheet(#[from] crate::sheet::SheetError),
     #[error("find model '{model}'")]
     Model { model: String, source: Box<dyn std::error::Error + Send + Sync> },
     #[error(

@@ -8,6 +8,7 @@
 mod analyze;
 mod chain;
 mod clip;
+mod clock;
 mod collector;
 mod copy;
 mod elements;
@@ -15,21 +16,29 @@ mod enroll_video;
 mod error;
 mod output;
 mod people;
+mod report;
+mod rows;
 mod run;
 mod samples;
 pub mod schema;
+mod sheet;
 mod strangers;
 mod summary;
 mod tap;
+#[cfg(test)]
+mod testing;
 pub mod tracker;
 
 pub use analyze::{AnalyzeOptions, analyze_file};
 pub use clip::{ClipAnalysis, ClipProgress, analyze_clip};
+pub use clock::clock;
 pub use elements::{Recognition, Stage};
 pub use enroll_video::{
     RejectedPicture, VideoEnrollOptions, VideoEnrollment, VideoPerson, enroll_from_video,
 };
 pub use error::AnalyzeError;
 pub use output::PendingFile;
+pub use report::report;
 pub use run::Progress;
 pub use schema::Analysis;
+pub use sheet::{Sheet, SheetError};

@@ -53,8 +53,16 @@ impl PendingFile {
     /// # Errors
     /// If it cannot be written.
     pub fn write_line(&mut self, line: &[u8]) -> Result<(), AnalyzeError> {
-        let writer = self.writer();
-        let written = writer.write_all(line).and_then(|()| writer.write_all(b"\n"));
+        self.write(line)?;
+        self.write(b"\n")
+    }
+
+    /// Writes some bytes.
+    ///
+    /// # Errors
+    /// If they cannot be written.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), AnalyzeError> {
+        let written = self.writer().write_all(bytes);
         written.map_err(|e| AnalyzeError::write(&self.target, e))
     }
 

@@ -11,7 +11,7 @@ use face_core::gallery::Location;
 use face_pipeline::schema::{PersonSummary, TrackSummary};
 use face_pipeline::{
     Analysis, AnalyzeError, AnalyzeOptions, ClipProgress, Progress, Recognition, analyze_clip,
-    analyze_file,
+    analyze_file, clock,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -30,7 +30,7 @@ const SHOWN_STRETCHES: usize = 8;
 ///
 /// Finds the faces of a video, follows them, and recognises the people of a gallery. Prints who
 /// was seen when; with --json and --frames writes what was found to files, with --annotate a copy
-/// of the video with boxes and names, which keeps the sound.
+/// of the video with boxes and names, which keeps the sound, with --report a web page.
 ///
 /// A stored clip is downloaded to a temporary file; its annotated copy is stored beside it and ends
 /// with _annotated.mp4, unless --no-annotate is given.
@@ -68,6 +68,12 @@ pub(crate) struct Arguments {
     /// Write one JSON object per frame
     #[arg(long, value_name = "OUT.jsonl")]
     frames: Option<PathBuf>,
+    /// Write a web page that shows who is seen when: one file, which asks for nothing
+    #[arg(long, value_name = "OUT.html")]
+    report: Option<PathBuf>,
+    /// Write a contact sheet, to choose tracks by eye
+    #[arg(long, value_name = "OUT.png")]
+    sheet: Option<PathBuf>,
     /// The video is a clip of this storage: s3://BUCKET/PREFIX?…, file:///FOLDER or a folder
     #[arg(long, short, value_name = "URI")]
     storage: Option<String>,
@@ -122,6 +128,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
         annotate: arguments.annotate.clone(),
         json: arguments.json.clone(),
         frames: arguments.frames.clone(),
+        report: arguments.report.clone(),
+        sheet: arguments.sheet.clone(),
     };
     let mut twin = None;
     let result = match video {
@@ -146,7 +154,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
     }
     // A device such as /dev/stdout is for the machine: the table would spoil it.
     let spoils = |path: &PathBuf| path.starts_with("/dev/") && path.as_os_str() != "/dev/null";
-    if ![&options.json, &options.frames].into_iter().flatten().any(spoils) {
+    let AnalyzeOptions { json, frames, report, sheet, .. } = &options;
+    if ![json, frames, report, sheet].into_iter().flatten().any(spoils) {
         for line in table(&analysis) {
             output::line(&printable(&line))?;
         }
@@ -313,18 +322,6 @@ fn rows(analysis: &Analysis) -> Vec<Row<'_>> {
     people.chain(unknown).collect()
 }
 
-/// Minutes and seconds, with hours where there are any: 1:02.3, 1:00:02.3.
-pub(crate) fn clock(ns: u64) -> String {
-    let tenths = ns / 100_000_000;
-    let (seconds, minutes, hours) = (tenths / 10 % 60, tenths / 600 % 60, tenths / 36_000);
-    let tenth = tenths % 10;
-    if hours > 0 {
-        format!("{hours}:{minutes:02}:{seconds:02}.{tenth}")
-    } else {
-        format!("{minutes}:{seconds:02}.{tenth}")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -336,13 +333,6 @@ mod tests {
             "models": {"detector": "d", "embedder": "e"}, "tracks": [], "people": people,
         }))
         .unwrap()
-    }
-
-    #[test]
-    fn clock_shows_hours_only_when_needed() {
-        assert_eq!(clock(0), "0:00.0");
-        assert_eq!(clock(62_390_000_000), "1:02.3");
-        assert_eq!(clock(3_602_300_000_000), "1:00:02.3");
     }
 
     #[test]

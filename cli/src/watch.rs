@@ -8,10 +8,10 @@ use face_core::gallery::Location;
 use face_pipeline::tracker::{
     Event, FaceMessage, Health, Source, TrackerPipeline, Tracking, WatchdogLimits,
 };
-use face_pipeline::{Recognition, Stage};
+use face_pipeline::{Recognition, Stage, clock};
 use indicatif::ProgressBar;
 
-use crate::analyze::{catch_signals, clock, recognition, style};
+use crate::analyze::{catch_signals, recognition, style};
 use crate::enroll_video::seconds;
 use crate::options::{ModelOptions, similarity};
 use crate::output::{self, Exit, printable};

@@ -77,9 +77,18 @@ fn real_people_of_a_video_are_enrolled_and_listed() {
         assert_eq!((&sample["crop"], &sample["loose"]), (&true.into(), &false.into()), "{shown}");
     }
 
-    let json = folder.path().join("a.json");
-    let output = facectl(&["analyze", "-g", gallery, "--json", json.to_str().unwrap(), clip]);
+    let [json, report, sheet] = ["a.json", "a.html", "a.png"].map(|name| folder.path().join(name));
+    let [json_path, report_path, sheet_path] =
+        [&json, &report, &sheet].map(|p| p.to_str().unwrap());
+    let files = ["--json", json_path, "--report", report_path, "--sheet", sheet_path];
+    let output = facectl(&[&["analyze", "-g", gallery], &files[..], &[clip]].concat());
     assert!(output.status.success(), "{}", text(&output.stderr));
+    let page = std::fs::read_to_string(report).unwrap();
+    assert!(page.ends_with("</html>\n") && page.contains("<bdi>person-1</bdi>"), "{page}");
+    // A card and a row for each of the two. The analysis itself was not asked for pictures.
+    assert_eq!(page.matches("<img class=\"face\"").count(), 4, "{page}");
+    assert!(std::fs::read(sheet).unwrap().starts_with(b"\x89PNG"));
+    assert!(!std::fs::read_to_string(&json).unwrap().contains("best_shot"));
     let table = text(&output.stdout);
     assert_eq!(table.lines().count(), 4, "{table}");
     assert!(table.contains("56 frames") && table.contains("person-2"), "{table}");
