@@ -297,7 +297,7 @@ fn enroll(
 }
 
 /// Where a sample came from: the file and the time in it.
-fn sample_source(video: &str, pts_ns: Option<u64>) -> String {
+pub(crate) fn sample_source(video: &str, pts_ns: Option<u64>) -> String {
     match pts_ns {
         Some(pts) => format!("{video} at {:.2} s", pts as f64 / 1e9),
         None => video.to_owned(),

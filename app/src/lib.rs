@@ -12,6 +12,7 @@ mod clock;
 mod collector;
 mod copy;
 mod elements;
+mod enroll_analysis;
 mod enroll_video;
 mod error;
 mod output;
@@ -33,6 +34,7 @@ pub use analyze::{AnalyzeOptions, analyze_file};
 pub use clip::{ClipAnalysis, ClipProgress, analyze_clip};
 pub use clock::clock;
 pub use elements::{Recognition, Stage};
+pub use enroll_analysis::{AnalysisFile, AnalysisFileError, AnalysisSample, enroll_from_analysis};
 pub use enroll_video::{
     RejectedPicture, VideoEnrollOptions, VideoEnrollment, VideoPerson, enroll_from_video,
 };

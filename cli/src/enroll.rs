@@ -9,6 +9,7 @@ use face_core::picture::FILE_ENDINGS;
 use face_core::recognizer::{EnrollError, EnrollRules, Enrolment};
 use serde::Serialize;
 
+use crate::enroll_from::{self, FromArguments};
 use crate::enroll_video::{self, VideoArguments};
 use crate::gate::{CropOptions, GateOptions};
 use crate::options::ModelOptions;
@@ -35,8 +36,8 @@ if the command could not be carried out.")]
 pub(crate) struct Arguments {
     /// Gallery file, or postgresql://ROLE@HOST/DATABASE of a shared gallery; made, readable by you
     /// only, if there is none
-    #[arg(long, short, value_name = "FILE")]
-    gallery: Location,
+    #[arg(long, short, value_name = "FILE", required_unless_present = "sheet")]
+    gallery: Option<Location>,
     /// Whose pictures these are. Without it, give folders with one sub-folder of pictures per
     /// person, named after them
     #[arg(long, short)]
@@ -51,17 +52,19 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     crops: CropOptions,
     /// Print one JSON object per picture: file, name, verdict, reason, detail, person_id; with
-    /// --from-video per person: name, verdict, pictures, samples, first_pts_ns, rejected (pts_ns,
+    /// --from the same per sample, file being video, track and time; with --from-video per person: name, verdict, pictures, samples, first_pts_ns, rejected (pts_ns,
     /// reason, detail of pictures that the gate refused)
     #[arg(long)]
     json: bool,
     /// Pictures (JPEG, PNG, BMP, WebP); without --name: folders of the form DIR/NAME/PICTURE
-    #[arg(required_unless_present = "from_video", value_name = "PICTURE|DIR")]
+    #[arg(required_unless_present_any = ["from_video", "from"], value_name = "PICTURE|DIR")]
     paths: Vec<PathBuf>,
     #[command(flatten)]
     quality: GateOptions,
     #[command(flatten)]
     video: VideoArguments,
+    #[command(flatten)]
+    from: FromArguments,
     #[command(flatten)]
     models: ModelOptions,
 }
@@ -74,7 +77,7 @@ struct Candidate {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-enum Outcome {
+pub(crate) enum Outcome {
     Enrolled,
     Duplicate,
     Rejected,
@@ -92,7 +95,7 @@ impl Outcome {
 
 /// What became of a picture.
 #[derive(Debug, Serialize)]
-struct Verdict {
+pub(crate) struct Verdict {
     file: String,
     name: String,
     verdict: Outcome,
@@ -104,7 +107,7 @@ struct Verdict {
 }
 
 #[derive(Debug, Default)]
-struct Totals {
+pub(crate) struct Totals {
     pictures: usize,
     enrolled: usize,
     duplicates: usize,
@@ -123,44 +126,38 @@ impl Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
-    if let Some(video) = &arguments.video.from_video {
-        let Arguments { gallery, json, models, .. } = arguments;
-        return enroll_video::run(
-            &arguments.video,
-            video,
-            gallery,
-            *json,
-            models,
-            arguments.rules(),
-        );
+    let Arguments { gallery, json, models, name, .. } = arguments;
+    if let Some(from) = &arguments.from.from {
+        let named = enroll_from::Named { gallery: gallery.as_ref(), name: name.as_deref() };
+        let rules = arguments.rules();
+        return enroll_from::run(&arguments.from, from, named, *json, models, rules);
     }
-    let candidates = match &arguments.name {
+    // Without it clap lets only --from pass.
+    let gallery = gallery.as_ref().context("--gallery is missing")?;
+    if let Some(video) = &arguments.video.from_video {
+        let rules = arguments.rules();
+        return enroll_video::run(&arguments.video, video, gallery, *json, models, rules);
+    }
+    let candidates = match name {
         Some(name) => named_candidates(name, &arguments.paths)?,
         None => folder_candidates(&arguments.paths)?,
     };
-    let mut recognizer = arguments.models.recognizer()?;
-    let gallery = Gallery::open(&arguments.gallery, recognizer.fingerprint(), Access::Create)?;
+    let mut recognizer = models.recognizer()?;
+    let gallery = Gallery::open(gallery, recognizer.fingerprint(), Access::Create)?;
     let rules = arguments.rules();
     let bar = output::progress(candidates.len());
     let mut totals = Totals::default();
     let pictures = candidates.into_iter().map(|candidate| (candidate.name, candidate.path));
     let result = recognizer.enroll_batch(&gallery, pictures, &rules, |enrolment| {
-        let verdict = Verdict::of(enrolment, arguments.name.is_some())?;
+        let verdict = Verdict::of(enrolment, name.is_some())?;
         totals.count(&verdict);
-        bar.suspend(|| verdict.print(arguments.json))?;
+        bar.suspend(|| verdict.print(*json))?;
         bar.inc(1);
         anyhow::Ok(())
     });
     bar.finish_and_clear();
     result?;
-    let summary = totals.summary(&gallery);
-    if arguments.json {
-        // Standard output is for the machine.
-        output::note(summary);
-    } else {
-        output::line(&summary)?;
-    }
-    Ok(totals.exit())
+    totals.end(&gallery, ("picture", "pictures"), *json)
 }
 
 fn named_candidates(name: &str, paths: &[PathBuf]) -> anyhow::Result<Vec<Candidate>> {
@@ -227,7 +224,7 @@ pub(crate) fn is_picture(path: &Path) -> bool {
 impl Verdict {
     /// A refused name ends the command if it was given for all pictures, and costs the pictures of
     /// its folder otherwise.
-    fn of(enrolment: Enrolment, one_name: bool) -> anyhow::Result<Self> {
+    pub(crate) fn of(enrolment: Enrolment, one_name: bool) -> anyhow::Result<Self> {
         let Enrolment { source: file, name, result, .. } = enrolment;
         let rejected = |reason, detail| Verdict {
             file: file.clone(),
@@ -255,7 +252,7 @@ impl Verdict {
         })
     }
 
-    fn print(&self, as_json: bool) -> anyhow::Result<()> {
+    pub(crate) fn print(&self, as_json: bool) -> anyhow::Result<()> {
         if as_json {
             return output::json(self);
         }
@@ -269,7 +266,7 @@ impl Verdict {
 }
 
 impl Totals {
-    fn count(&mut self, verdict: &Verdict) {
+    pub(crate) fn count(&mut self, verdict: &Verdict) {
         self.pictures += 1;
         match verdict.verdict {
             Outcome::Enrolled => self.enrolled += 1,
@@ -279,10 +276,27 @@ impl Totals {
         }
     }
 
-    fn summary(&self, gallery: &Gallery) -> String {
+    /// Says what was done, and how the command ends. What is counted is called `one` or `many`.
+    pub(crate) fn end(
+        &self,
+        gallery: &Gallery,
+        (one, many): (&str, &str),
+        as_json: bool,
+    ) -> anyhow::Result<Exit> {
+        let summary = self.summary(gallery, (one, many));
+        if as_json {
+            // Standard output is for the machine.
+            output::note(summary);
+        } else {
+            output::line(&summary)?;
+        }
+        Ok(self.exit())
+    }
+
+    fn summary(&self, gallery: &Gallery, (one, many): (&str, &str)) -> String {
         let Self { pictures, enrolled, duplicates, unreadable } = self;
         let rejected = pictures - enrolled - duplicates;
-        let pictures_text = counted(*pictures as u64, "picture", "pictures");
+        let pictures_text = counted(*pictures as u64, one, many);
         let mut text = format!("{enrolled} of {pictures_text} enrolled");
         if *duplicates > 0 {
             text += &format!(", {duplicates} enrolled before");

@@ -4,6 +4,7 @@ mod analyze;
 mod clips;
 mod doctor;
 mod enroll;
+mod enroll_from;
 mod enroll_video;
 mod gallery;
 mod gate;
