@@ -115,7 +115,7 @@ impl Looking {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
-    let video = stored::find(&arguments.video, arguments.storage.as_deref())?;
+    let video = stored::find("video", &arguments.video, arguments.storage.as_deref())?;
     let mut options = AnalyzeOptions {
         video: PathBuf::new(),
         recognition: arguments.looking.recognition(&arguments.models),

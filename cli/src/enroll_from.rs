@@ -1,27 +1,38 @@
-//! `facectl enroll --from`: tracks of an analysis, by the samples that are in it.
+//! `facectl enroll --from`: tracks of an analysis, by the samples that are in it, or of a stored clip.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use face_core::clip::{Clip, Clips};
 use face_core::embed::Embedder;
 use face_core::gallery::{Access, Gallery, GalleryError, Location};
 use face_core::loose::StoreCrops;
 use face_core::model::Task;
 use face_core::recognizer::{EnrollError, EnrollRules};
-use face_pipeline::{AnalysisFile, PendingFile, Sheet, enroll_from_analysis};
+use face_pipeline::{
+    AnalysisFile, AnalyzeOptions, PendingFile, Sheet, analyze_clip, enroll_from_analysis,
+};
 
+use crate::analyze::{recognition, show_clip, watched};
 use crate::enroll::{Totals, Verdict};
 use crate::options::ModelOptions;
 use crate::output::{self, Exit, printable};
+use crate::stored::{self, Video};
 
 /// Which tracks of which analysis; part of the arguments of `facectl enroll`.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Analysis")]
 pub(crate) struct FromArguments {
-    /// Enrol tracks of an analysis, as analyze --json --samples writes it, instead of pictures
-    #[arg(long, value_name = "ANALYSIS.json",
+    /// Enrol tracks of an analysis, as analyze --json --samples writes it, instead of pictures; or of
+    /// a stored clip, which is analysed for it: its key with --storage or GST_FACE_STORAGE, or its
+    /// address, s3://BUCKET/KEY?… or file:///FOLDER/KEY
+    #[arg(long, value_name = "ANALYSIS.json|KEY",
           conflicts_with_all = ["from_video", "largest", "paths"])]
     pub(crate) from: Option<PathBuf>,
+    /// What --from names is a clip of this storage: s3://BUCKET/PREFIX?…, file:///FOLDER or a folder
+    #[arg(long, value_name = "URI", requires = "from",
+          conflicts_with_all = ["paths", "from_video"])]
+    pub(crate) storage: Option<String>,
     /// Number of a track that shows the person; may be given several times
     #[arg(long, value_name = "N", requires_all = ["from", "name"],
           conflicts_with_all = ["paths", "from_video"])]
@@ -72,7 +83,9 @@ pub(crate) fn run(
              or enrol from the video with --from-video"
         );
     }
-    let file = AnalysisFile::read(from)?;
+    let Some(file) = analysis(from, arguments.storage.as_deref(), models)? else {
+        return Ok(Exit::Interrupted);
+    };
     if let Some(path) = &arguments.sheet {
         draw(&file, from, path)?;
     }
@@ -83,6 +96,40 @@ pub(crate) fn run(
         }
         None => Ok(Exit::Success),
     }
+}
+
+/// The analysis of that name, or of the clip of that name; `None` if SIGINT or SIGTERM came.
+fn analysis(
+    from: &Path,
+    storage: Option<&str>,
+    models: &ModelOptions,
+) -> anyhow::Result<Option<AnalysisFile>> {
+    match stored::find("analysis", from, storage)? {
+        Video::File(path) => Ok(Some(AnalysisFile::read(&path)?)),
+        Video::Clip(clips, clip) => analyzed(&clips, &clip, models),
+    }
+}
+
+/// Analyses a clip with samples and groups. No gallery has a part in it, so that the numbers of
+/// tracks are the same whenever they are asked for, whoever was enrolled meanwhile.
+fn analyzed(
+    clips: &Clips,
+    clip: &Clip,
+    models: &ModelOptions,
+) -> anyhow::Result<Option<AnalysisFile>> {
+    let options = AnalyzeOptions {
+        recognition: recognition(models),
+        samples: true,
+        group: true,
+        ..AnalyzeOptions::default()
+    };
+    let twin = false;
+    let done = watched(show_clip, |progress| analyze_clip(clips, clip, &options, twin, progress))?;
+    let Some(done) = done else { return Ok(None) };
+    for warning in &done.analysis.warnings {
+        output::note(format_args!("facectl: warning: {}", printable(warning)));
+    }
+    Ok(Some(AnalysisFile::new(clip.stem.clone(), done.analysis)))
 }
 
 fn draw(file: &AnalysisFile, from: &Path, path: &Path) -> anyhow::Result<()> {

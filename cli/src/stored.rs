@@ -15,10 +15,10 @@ pub(crate) enum Video {
     Clip(Clips, Box<Clip>),
 }
 
-/// Finds the video of that name. With `storage` (what --storage says) it is the key of a clip;
+/// Finds the video (or whatever `what` says) of that name. With `storage` (what --storage says) it is the key of a clip;
 /// s3://… and file://… are the addresses of clips; else it is a file if there is one, and then the
 /// key of a clip of the storage that the environment names.
-pub(crate) fn find(name: &Path, storage: Option<&str>) -> anyhow::Result<Video> {
+pub(crate) fn find(what: &str, name: &Path, storage: Option<&str>) -> anyhow::Result<Video> {
     if let Some(uri) = storage {
         let key =
             name.to_str().ok_or_else(|| anyhow!("'{}' is no key of a clip", name.display()))?;
@@ -37,7 +37,7 @@ pub(crate) fn find(name: &Path, storage: Option<&str>) -> anyhow::Result<Video> 
     let shown = name.display();
     let Some(uri) = clips::storage_variable() else {
         bail!(
-            "open video '{shown}': there is no such file; for a stored clip give --storage URI, or \
+            "open {what} '{shown}': there is no such file; for a stored clip give --storage URI, or \
              set {STORAGE_VARIABLE}"
         );
     };
@@ -45,7 +45,7 @@ pub(crate) fn find(name: &Path, storage: Option<&str>) -> anyhow::Result<Video> 
     let storage = clips.storage().uri().to_owned();
     clip(clips, text).map_err(|error| match error.downcast_ref() {
         Some(ClipError::NoSuchClip { .. } | ClipError::Storage(StorageError::Key { .. })) => {
-            anyhow!("open video '{shown}': it is neither a file nor a clip of '{storage}'")
+            anyhow!("open {what} '{shown}': it is neither a file nor a clip of '{storage}'")
         }
         _ => error,
     })

@@ -244,3 +244,33 @@ fn real_samples_go_through_the_gate_and_are_recognised_later() {
     let forced = enroll("Joe", &["--track", "7", "--force", "--store-crops", "never"]);
     assert_eq!(forced.json()[0]["verdict"], "enrolled", "{forced:?}");
 }
+
+#[test]
+fn real_tracks_of_a_stored_clip_are_enrolled() {
+    let Some(setup) = Setup::new() else { return };
+    let (store, gallery, sheet) = (setup.path("store"), setup.path("g"), setup.path("sheet.png"));
+    std::fs::create_dir_all(format!("{store}/door")).unwrap();
+    let video = setup.media("video/head-pose-face-detection-female-and-male.mp4");
+    std::fs::copy(video, format!("{store}/door/monday.mp4")).unwrap();
+    let from = |key: &str, more: &[&str]| {
+        let fixed = ["enroll", "--json", "--from", key, "--storage", &store];
+        setup.run(&[&fixed[..], more].concat())
+    };
+    // What is drawn and what is enrolled has the same numbers: both are seen all the time, and what
+    // the gallery learned in between changes nothing.
+    let first = ["-g", &gallery, "--name", "Ada", "--track", "1"];
+    let answer = from("door/monday", &[&first[..], &["--sheet", &sheet]].concat());
+    assert_eq!(answer.code, 0, "{answer:?}");
+    assert!(Picture::open(sheet.as_ref()).is_ok());
+    let answer = from("door/monday.mp4", &["-g", &gallery, "--name", "Bo", "--group", "2"]);
+    let verdicts = answer.json();
+    assert!(answer.code == 0 && verdicts.len() >= 3, "{answer:?}");
+    assert!(verdicts.iter().all(|v| v["verdict"] == "enrolled"), "{answer:?}");
+    assert_eq!(verdicts[0]["file"], "monday.mp4 track 2 at 0.00 s");
+
+    let missing = ["-g", &gallery, "--name", "Cy", "--track", "77"];
+    from("door/monday", &missing).is_error(2, &["door/monday", "no track 77: there are 1, 2"]);
+    from("door/friday", &missing).is_error(2, &["door/friday", "no clip of"]);
+    // No annotated twin is made by the way.
+    assert_eq!(std::fs::read_dir(format!("{store}/door")).unwrap().count(), 1);
+}
