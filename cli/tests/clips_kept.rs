@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::thread::Builder;
 
 use examples::Scene;
 
@@ -100,12 +101,13 @@ fn played(browser: &str, folder: &Path, file: &Path) -> String {
         .spawn()
         .unwrap();
     // It ends at the latest with the browser, which the last connection of this test wakes.
-    let waker = std::thread::spawn(move || {
+    let waker = Builder::new().name("browser-end".to_owned()).spawn(move || {
         let status = child.wait();
         let _ =
             TcpStream::connect(address).map(|mut stream| stream.write_all(b"GET /gone \r\n\r\n"));
         status
     });
+    let waker = waker.unwrap();
     let mut said = "nothing".to_owned();
     for stream in listener.incoming() {
         let mut stream = stream.unwrap();
