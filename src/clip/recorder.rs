@@ -1,11 +1,10 @@
 //! Decides which pictures, sound and metadata of a stream belong to which clip. Time is told by the
 //! streams alone; nothing waits here, and nothing is written.
 
-use std::collections::VecDeque;
-use std::str::FromStr;
-
+use super::order::{OnRetrigger, Order, RecorderConfig};
 use super::ring::{Packet, Ring};
 use super::sidecar::{Frame, Missing, Trigger};
+use super::timed::Timed;
 
 /// Most sound that is kept, bytes: a minute of the widest that MP4 files hold.
 const MOST_SOUND_BYTES: u64 = 16 << 20;
@@ -15,123 +14,6 @@ const MOST_FRAMES: usize = 20_000;
 const GAP_NS: i64 = 500_000_000;
 /// Of an event that is older than everything kept, at least so much of what follows is kept, ns.
 const SHORTEST_NS: i64 = 1_000_000_000;
-
-/// What happens to a clip that is being made when another event comes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OnRetrigger {
-    /// It goes on until the post-roll of the later event.
-    #[default]
-    Extend,
-    /// It ends as it would have.
-    Ignore,
-    /// It ends at the later event, and another one begins there.
-    Split,
-}
-
-impl OnRetrigger {
-    pub const ALL: [Self; 3] = [Self::Extend, Self::Ignore, Self::Split];
-
-    /// `extend`, `ignore` or `split`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Extend => "extend",
-            Self::Ignore => "ignore",
-            Self::Split => "split",
-        }
-    }
-}
-
-impl FromStr for OnRetrigger {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let known = Self::ALL.into_iter().find(|policy| policy.as_str() == text);
-        known.ok_or_else(|| format!("'{text}' is not extend, ignore or split"))
-    }
-}
-
-/// How long clips are. Times in ns, not negative.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RecorderConfig {
-    /// Before the event; the clip begins at the key picture before that.
-    pub pre_roll: i64,
-    /// After the last event.
-    pub post_roll: i64,
-    /// A clip is not made longer than this.
-    pub max_duration: i64,
-    /// After the end of a clip none begins for this long.
-    pub cooldown: i64,
-    /// How much later than the picture an event may be told.
-    pub decision_delay: i64,
-    /// Of coded pictures that are kept for clips to come.
-    pub max_bytes: u64,
-    pub on_retrigger: OnRetrigger,
-}
-
-impl Default for RecorderConfig {
-    /// 5 s before and after, 5 min at most, no cool-down, 5 s to decide, 128 MiB.
-    fn default() -> Self {
-        const SECOND: i64 = 1_000_000_000;
-        Self {
-            pre_roll: 5 * SECOND,
-            post_roll: 5 * SECOND,
-            max_duration: 300 * SECOND,
-            cooldown: 0,
-            decision_delay: 5 * SECOND,
-            max_bytes: 128 << 20,
-            on_retrigger: OnRetrigger::Extend,
-        }
-    }
-}
-
-/// What is to be done, in this order. Clips are numbered from 1. Times are running time in ns.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Order<T> {
-    /// There will be a clip of these events: to be written down before anything else.
-    Open {
-        clip: u64,
-        triggers: Vec<Trigger>,
-        continues: Option<u64>,
-    },
-    /// Its first picture is shown at `start`, in the format of this number.
-    Begin {
-        clip: u64,
-        start: i64,
-        format: u32,
-    },
-    /// The clip is of this event, too.
-    Trigger {
-        clip: u64,
-        trigger: Trigger,
-    },
-    Picture {
-        clip: u64,
-        packet: Packet<T>,
-    },
-    /// Of the sound of this format.
-    Sound {
-        clip: u64,
-        packet: Packet<T>,
-        format: u32,
-    },
-    Frame {
-        clip: u64,
-        frame: Frame,
-    },
-    /// It is complete, but for what is `missing`; its last picture ends at `end`, and was not
-    /// `cut` short by anything.
-    Close {
-        clip: u64,
-        end: i64,
-        cut: bool,
-        missing: Vec<Missing>,
-    },
-    /// There is no clip of this event, and why.
-    Refused {
-        trigger: Trigger,
-        reason: &'static str,
-    },
-}
 
 /// A clip that is being made.
 #[derive(Debug)]
@@ -157,51 +39,6 @@ struct Open {
     missing: Vec<Missing>,
     /// Another clip follows: no event is added any more.
     succeeded: bool,
-}
-
-/// Something with a time, numbered without gaps.
-#[derive(Debug)]
-struct Timed<P> {
-    kept: VecDeque<(i64, P)>,
-    first: u64,
-}
-
-impl<P> Default for Timed<P> {
-    fn default() -> Self {
-        Self { kept: VecDeque::new(), first: 0 }
-    }
-}
-
-impl<P> Timed<P> {
-    fn push(&mut self, time: i64, piece: P) {
-        self.kept.push_back((time, piece));
-    }
-
-    fn drop_first(&mut self) -> Option<P> {
-        let (_, piece) = self.kept.pop_front()?;
-        self.first += 1;
-        Some(piece)
-    }
-
-    fn oldest(&self) -> Option<i64> {
-        self.kept.front().map(|(time, _)| *time)
-    }
-
-    /// From a number on; what is gone is passed over.
-    fn from(&self, number: u64) -> impl Iterator<Item = (u64, i64, &P)> {
-        let skip = usize::try_from(number.saturating_sub(self.first)).unwrap_or(usize::MAX);
-        let numbered = self.kept.iter().enumerate().skip(skip);
-        numbered.map(|(i, (time, piece))| (self.first + i as u64, *time, piece))
-    }
-
-    fn end(&self) -> u64 {
-        self.first + self.kept.len() as u64
-    }
-
-    fn clear(&mut self) {
-        self.first = self.end();
-        self.kept.clear();
-    }
 }
 
 /// How far the metadata is.

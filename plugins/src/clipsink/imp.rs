@@ -14,8 +14,9 @@ use parking_lot::Mutex;
 use super::encoder::Kind;
 use super::inlet::{Inlet, Outlet};
 use super::metadata;
-use super::options::{self, Settings};
+use super::options::Settings;
 use super::posts::{Claims, Stats, new_id};
+use super::properties;
 use super::shots::Shots;
 use super::stream::{Anchor, Stream};
 use super::worker::{Task, Worker};
@@ -101,7 +102,7 @@ impl ObjectSubclass for ClipSink {
 
 impl ObjectImpl for ClipSink {
     fn properties() -> &'static [glib::ParamSpec] {
-        static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(options::properties);
+        static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(properties::all);
         PROPERTIES.as_ref()
     }
 

@@ -18,6 +18,7 @@ mod metadata;
 mod options;
 mod pads;
 mod posts;
+mod properties;
 mod shots;
 pub mod sound;
 mod stream;
