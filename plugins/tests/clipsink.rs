@@ -174,6 +174,17 @@ fn h265_is_kept_bit_by_bit_and_tagged_so_that_players_take_it() {
     let (part, whole) = (units(&clip.buffers, "h265"), units(&stream.buffers, "h265"));
     assert!(!part.is_empty() && position(&part, &whole).is_some(), "bytes differ");
     assert_eq!(sidecar.media.unwrap().video.unwrap().codec, "h265");
+    let probe = std::process::Command::new("ffprobe")
+        .args(["-v", "error", "-show_entries", "stream=codec_tag_string", "-of", "csv=p=0"])
+        .arg(&file)
+        .output();
+    match probe {
+        Ok(probe) => {
+            assert_eq!(String::from_utf8_lossy(&probe.stdout).trim(), "hvc1");
+            assert!(probe.status.success() && probe.stderr.is_empty(), "{probe:?}");
+        }
+        Err(error) => eprintln!("skipped: no ffprobe ({error})"),
+    }
     let bytes = std::fs::read(&file).unwrap();
     assert!(bytes.windows(4).any(|w| w == b"hvc1") && !bytes.windows(4).any(|w| w == b"hev1"));
 }
