@@ -133,10 +133,9 @@ fn either_branch_may_end_first() {
 }
 
 #[test]
-fn there_is_one_pad_of_each_kind_and_it_can_be_released() {
+fn request_pads_can_be_released_and_requested_again() {
     let scene = Scene::new();
     let meta = scene.element.request_pad_simple("meta").unwrap();
-    assert!(scene.element.request_pad_simple("meta").is_none());
     let audio = scene.element.request_pad_simple("audio").unwrap();
     scene.element.release_request_pad(&meta);
     scene.element.release_request_pad(&audio);

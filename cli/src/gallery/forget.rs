@@ -8,7 +8,7 @@ use face_core::outbox;
 use serde_json::json;
 
 use super::{Common, Consent};
-use crate::output::{self, Exit, counted};
+use crate::output::{self, Exit, counted, printable};
 
 /// Forget a person: remove them, and search the files for what may be left
 ///
@@ -62,7 +62,15 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
     }
     let wait = Duration::from_secs(arguments.wait.into());
     // What waits to be delivered may be about them.
-    let spool = outbox::default_spool().filter(|spool| spool.exists());
+    let mut spool = outbox::default_spool().filter(|spool| spool.exists());
+    if roster.location().is_server()
+        && let Some(spool) = spool.take()
+    {
+        output::note(format!(
+            "what waits in the spool '{}' is not searched: facectl outbox list shows it",
+            printable(&spool.display().to_string())
+        ));
+    }
     let also: Vec<PathBuf> = arguments.also.iter().cloned().chain(spool).collect();
     match roster.forget(who.as_deref(), &also, wait) {
         Ok(forgotten) => {
