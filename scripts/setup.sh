@@ -5,8 +5,8 @@
 #
 #   --tests   also what only the tests need: cargo-nextest, OpenCV's GStreamer plugin, an RTSP server, PyGObject, ffmpeg,
 #             OpenCV and ONNX Runtime for Python (in an environment of their own) to compare results with, a
-#             PostgreSQL server with pgvector for shared galleries, two S3 servers (s3s-fs, moto) to store clips in, and
-#             Chromium (on Debian) for the web pages of analyses
+#             PostgreSQL server with pgvector for shared galleries, two S3 servers (s3s-fs, moto) to store clips in, an
+#             MQTT broker (Mosquitto) to publish at, and Chromium (on Debian) for the web pages of analyses
 #   --help    this text
 #
 # It checks for Rust and installs what is missing of: Debian packages (as root or with sudo), ONNX Runtime from its
@@ -37,6 +37,7 @@ test_packages=(
   libgstrtspserver-1.0-dev gir1.2-gst-rtsp-server-1.0 gir1.2-gstreamer-1.0 gir1.2-gst-plugins-base-1.0
   ffmpeg # makes odd recordings, and looks at copies with eyes other than ours
   python3-gi python3-gst-1.0 python3-venv meson ninja-build
+  mosquitto mosquitto-clients
 )
 
 with_tests=no

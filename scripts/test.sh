@@ -10,8 +10,8 @@
 # Environment: GST_FACE_MODEL_PATH (models), GST_FACE_TEST_MEDIA (pictures and clips), GST_FACE_ORT_PATH (ONNX
 # Runtime), GST_FACE_TEST_PYTHON (a Python with OpenCV and ONNX Runtime to compare with), GST_FACE_TEST_POSTGRES (the
 # address of a PostgreSQL server with pgvector, where tests may make schemas and roles; without it one is started).
-# Tests whose models, media or servers are missing say that they are skipped. The servers, S3 and PostgreSQL, are started
-# before the tests and stopped at the end, on loopback.
+# Tests whose models, media or servers are missing say that they are skipped. The servers, S3, PostgreSQL and MQTT, are
+# started before the tests and stopped at the end, on loopback.
 set -euo pipefail
 # shellcheck source=scripts/environment.sh
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
@@ -82,8 +82,13 @@ start_servers() {
       status=1
     fi
   done
+  if command -v mosquitto >/dev/null || [ -x /usr/sbin/mosquitto ]; then
+    GST_FACE_TEST_MQTT=$(scripts/mqtt-server.sh start "$scratch/mqtt") || status=1
+  fi
+  export GST_FACE_TEST_MQTT=${GST_FACE_TEST_MQTT:-}
   export GST_FACE_TEST_S3=${GST_FACE_TEST_S3:-} GST_FACE_TEST_S3_KEY=$s3_test_key GST_FACE_TEST_S3_SECRET=$s3_test_secret
   say "PostgreSQL ${GST_FACE_TEST_POSTGRES:-none: tests of shared galleries are skipped}"
+  say "MQTT       ${GST_FACE_TEST_MQTT:-none: tests on an MQTT broker are skipped}"
   say "S3         ${GST_FACE_TEST_S3:-none: tests on S3 servers are skipped}"
   return $status
 }
@@ -91,6 +96,7 @@ start_servers() {
 stop_servers() {
   local kind
   for kind in s3s moto; do scripts/s3-server.sh stop "$scratch/$kind" || true; done
+  scripts/mqtt-server.sh stop "$scratch/mqtt" || true
   scripts/postgres-server.sh stop "$postgres" || true
 }
 

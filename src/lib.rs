@@ -17,6 +17,7 @@ pub mod identity;
 pub mod inference;
 pub mod loose;
 pub mod model;
+pub mod mqtt;
 pub mod onnx;
 pub mod outbox;
 pub mod picture;
@@ -30,3 +31,4 @@ pub mod zone;
 
 mod net;
 mod runtime;
+mod tls;

@@ -457,7 +457,7 @@ fn broken_files_are_told_kept_and_passed_over() {
     write("noise.json", "\u{1}\u{2}[");
     write("other.json", &text);
     write("newer.json", &text.replace("face-outbox/1", "face-outbox/2"));
-    write("mqtt.json", &text.replace("\"webhook\"", "\"mqtt\""));
+    write("pigeon.json", &text.replace("\"webhook\"", "\"pigeon\""));
     write("hostile.json", &text.replace("http://127.0.0.1", "http://example.org"));
     write("noschema.json", "{}");
     write(".part-old", "half");
@@ -475,11 +475,11 @@ fn broken_files_are_told_kept_and_passed_over() {
     let expected = [
         ("empty", "?"),
         ("hostile", "?"),
-        ("mqtt", "mqtt"),
         ("newer", "webhook"),
         ("noise", "?"),
         ("noschema", "?"),
         ("other", "?"),
+        ("pigeon", "pigeon"),
         ("truncated", "?"),
     ];
     assert_eq!(unreadable, expected);
@@ -504,7 +504,7 @@ fn broken_files_are_told_kept_and_passed_over() {
     all.push(whole.to_string());
     all.sort();
     assert_eq!(told, all);
-    assert!(spool.join("truncated.json").is_file() && spool.join("mqtt.json").is_file());
+    assert!(spool.join("truncated.json").is_file() && spool.join("pigeon.json").is_file());
     assert!(!spool.join(".part-old").exists());
     outbox.drop_entry("truncated").unwrap();
     assert!(matches!(outbox.drop_entry("truncated"), Err(OutboxError::NoEntry { .. })));
@@ -515,7 +515,7 @@ fn broken_files_are_told_kept_and_passed_over() {
 fn entries_of_the_first_version_are_read() {
     let scene = Scene::new();
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/outbox_v1");
-    for name in ["clip", "alert", "command"] {
+    for name in ["clip", "alert", "command", "mqtt"] {
         let name = format!("{name}.json");
         fs::copy(data.join(&name), scene.path("outbox").join(&name)).unwrap();
     }
@@ -529,6 +529,7 @@ fn entries_of_the_first_version_are_read() {
         ("clip", "object", "s3://clips/north/door/clip.mp4", ItemState::Waiting, 3),
         ("alert", "webhook", "https://chat.example/hooks", ItemState::Blocked, 0),
         ("command", "exec", "/usr/bin/true", ItemState::Failed, 7),
+        ("mqtt", "mqtt", "mqtts://broker.example:8883/faces/door/events", ItemState::Waiting, 1),
     ];
     assert_eq!(shown, expected);
     assert_eq!(items[0].bytes, 5);

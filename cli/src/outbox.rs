@@ -16,7 +16,7 @@ use serde_json::json;
 use crate::gallery::Consent;
 use crate::output::{self, Exit, counted, printable};
 
-/// Show and send what waits to leave this machine: clips, webhooks, commands
+/// Show and send what waits to leave this machine: clips, webhooks, MQTT messages, commands
 ///
 /// Elements write into a spool what they store and whom they tell, and send it in the background.
 /// What they could not send yet is listed and sent here.

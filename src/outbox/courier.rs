@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use super::entry::{Delivery, EntryId, LinkTo, Object, Record, file_of};
 use super::error::with_causes;
 use super::journal::SenderLock;
+use super::mqtt::Links;
 use super::store::Pick;
 use super::template::LinkText;
 use super::webhook::Clients;
@@ -76,6 +77,7 @@ pub struct Courier {
     holds: Mutex<HashMap<String, Hold>>,
     storages: Mutex<HashMap<String, Arc<Storage>>>,
     clients: Clients,
+    links: Links,
 }
 
 impl Courier {
@@ -91,9 +93,9 @@ impl Courier {
         let Some(lock) = inner.store.journal.lock_sender()? else {
             return Err(OutboxError::Busy { path: inner.store.root.clone() });
         };
-        let clients = Clients::default();
+        let (clients, links) = (Clients::default(), Links::default());
         let (holds, storages) = (Mutex::default(), Mutex::default());
-        Ok(Self { inner: inner.clone(), _lock: lock, holds, storages, clients })
+        Ok(Self { inner: inner.clone(), _lock: lock, holds, storages, clients, links })
     }
 
     /// Sends everything that is due at `now`, and tells when the next is; `None`: nothing waits.
@@ -268,6 +270,10 @@ impl Courier {
             },
             Delivery::Exec(exec) => match self.link(exec.link.as_ref()) {
                 Ok(link) => exec::run(exec, id, &exec.message.render(&link), stop),
+                Err(error) => Outcome::retry(error),
+            },
+            Delivery::Mqtt(mqtt) => match self.link(mqtt.link.as_ref()) {
+                Ok(link) => self.links.publish(mqtt, mqtt.message.render(&link), stop),
                 Err(error) => Outcome::retry(error),
             },
         }

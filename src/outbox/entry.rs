@@ -10,6 +10,7 @@ use super::secret::SecretSource;
 use super::template::Message;
 use super::{OutboxError, webhook};
 use crate::clip::utc;
+use crate::mqtt::{self, Broker};
 use crate::storage::{self, LINK_EXPIRY};
 
 /// Name of the format, without its version.
@@ -103,6 +104,7 @@ pub enum Delivery {
     Object(Object),
     Webhook(Webhook),
     Exec(Exec),
+    Mqtt(Mqtt),
 }
 
 impl From<Object> for Delivery {
@@ -120,6 +122,12 @@ impl From<Webhook> for Delivery {
 impl From<Exec> for Delivery {
     fn from(exec: Exec) -> Self {
         Self::Exec(exec)
+    }
+}
+
+impl From<Mqtt> for Delivery {
+    fn from(mqtt: Mqtt) -> Self {
+        Self::Mqtt(mqtt)
     }
 }
 
@@ -210,6 +218,31 @@ impl Exec {
     }
 }
 
+/// A message that is published at a broker, which acknowledges it (QoS 1).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Mqtt {
+    pub broker: Broker,
+    pub topic: String,
+    /// Keep it for those who subscribe later.
+    #[serde(default)]
+    pub retain: bool,
+    pub message: Message,
+    /// The object that the message's `{url}` leads to.
+    #[serde(default)]
+    pub link: Option<LinkTo>,
+    /// For connection and acknowledgement, 1 s to 10 min.
+    #[serde(with = "seconds")]
+    pub timeout: Duration,
+}
+
+impl Mqtt {
+    /// Not retained, with 30 s of time.
+    pub fn new(broker: Broker, topic: &str, message: Message) -> Self {
+        let timeout = Duration::from_secs(30);
+        Self { broker, topic: topic.to_owned(), retain: false, message, link: None, timeout }
+    }
+}
+
 /// An object for which a link is made when the message is sent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LinkTo {
@@ -265,6 +298,11 @@ impl Delivery {
                 }
                 check_message(&exec.message, exec.link.as_ref(), exec.timeout)
             }
+            Self::Mqtt(mqtt) => {
+                mqtt.broker.check()?;
+                mqtt::check_topic(&mqtt.topic)?;
+                check_message(&mqtt.message, mqtt.link.as_ref(), mqtt.timeout)
+            }
         }
     }
 
@@ -273,6 +311,7 @@ impl Delivery {
             Self::Object(_) => "object",
             Self::Webhook(_) => "webhook",
             Self::Exec(_) => "exec",
+            Self::Mqtt(_) => "mqtt",
         }
     }
 
@@ -299,6 +338,7 @@ impl Delivery {
                 Address::Secret(source) => format!("address in the {source}"),
             },
             Self::Exec(exec) => exec.program.display().to_string(),
+            Self::Mqtt(mqtt) => mqtt.broker.shown(),
         }
     }
 
@@ -315,6 +355,7 @@ impl Delivery {
                 Address::Secret(_) => self.place(),
             },
             Self::Exec(_) => self.place(),
+            Self::Mqtt(mqtt) => format!("{}/{}", self.place(), mqtt.topic),
         }
     }
 }
@@ -427,7 +468,7 @@ impl Record {
                 let reason = format!("{FORMAT}{version} is newer than this program");
                 return Err(Unreadable { reason, kind });
             }
-            (_, Some("object" | "webhook" | "exec")) => {}
+            (_, Some("object" | "webhook" | "exec" | "mqtt")) => {}
             (_, other) => {
                 let reason = format!("this program cannot send '{}'", other.unwrap_or_default());
                 return Err(Unreadable { reason, kind });

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::mqtt::MqttError;
 use crate::storage::StorageError;
 
 /// Why an outbox could not do what was asked. No text holds a secret.
@@ -37,6 +38,8 @@ pub enum OutboxError {
     Entry { reason: String },
     #[error("the entry cannot be sent")]
     Storage(#[from] StorageError),
+    #[error("the entry cannot be sent")]
+    Mqtt(#[from] MqttError),
     #[error("cannot write the entry as JSON")]
     Json(#[source] serde_json::Error),
     #[error("cannot start the thread that sends what is in the spool")]

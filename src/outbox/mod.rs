@@ -1,5 +1,5 @@
 //! What has to leave this machine, kept on the disk until it has: files for a storage, messages for
-//! a webhook or a program.
+//! a webhook, an MQTT broker or a program.
 //!
 //! [`Outbox::append`] returns when the entry is on the disk; from then on it is delivered at least
 //! once, under the same key, whatever happens to the network and to the process. A [`Sender`]
@@ -27,6 +27,7 @@ mod entry;
 mod error;
 mod exec;
 mod journal;
+mod mqtt;
 mod secret;
 mod sender;
 mod store;
@@ -44,7 +45,7 @@ use serde::Serialize;
 
 use crate::storage::Stored;
 pub use courier::{Courier, Flush};
-pub use entry::{Address, Delivery, Entry, EntryId, Exec, LinkTo, Object, Webhook};
+pub use entry::{Address, Delivery, Entry, EntryId, Exec, LinkTo, Mqtt, Object, Webhook};
 pub use error::OutboxError;
 use journal::Journal;
 pub use secret::SecretSource;
@@ -68,9 +69,9 @@ pub fn default_spool() -> Option<PathBuf> {
 pub struct Limits {
     /// Bytes of all entries and of the objects' files.
     pub max_bytes: u64,
-    /// Webhooks and commands, with those that were given up.
+    /// Messages of all kinds, with those that were given up.
     pub max_notifications: usize,
-    /// Webhooks and commands older than this are dropped; objects have no age.
+    /// Messages older than this are dropped; objects have no age.
     pub max_age: Duration,
 }
 
@@ -136,7 +137,7 @@ impl ItemState {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Item {
     pub id: String,
-    /// `object`, `webhook`, `exec`, or what a newer version wrote.
+    /// `object`, `webhook`, `exec`, `mqtt`, or what a newer version wrote.
     pub kind: String,
     /// Where it goes, without secrets; of an unreadable entry its file.
     pub target: String,
@@ -268,9 +269,9 @@ impl Outbox {
     /// disk, and it will be delivered. An entry whose id is there already is not written again.
     ///
     /// # Errors
-    /// [`OutboxError::Full`] when there is no room, [`OutboxError::Entry`] and
-    /// [`OutboxError::Storage`] for what can never be sent, [`OutboxError::Io`]. Nothing is left
-    /// behind then; an object's file stays with the caller.
+    /// [`OutboxError::Full`] when there is no room, [`OutboxError::Entry`],
+    /// [`OutboxError::Storage`] and [`OutboxError::Mqtt`] for what can never be sent,
+    /// [`OutboxError::Io`]. Nothing is left behind then; an object's file stays with the caller.
     pub fn append(&self, entry: Entry) -> Result<EntryId, OutboxError> {
         self.append_at(entry, SystemTime::now())
     }

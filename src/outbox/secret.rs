@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 const LONGEST: u64 = 64 << 10;
 
 /// The place of a secret. It is looked up when something is sent, so that a changed one is used.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SecretSource {
     /// A variable of the environment of the process that sends.
@@ -30,7 +30,7 @@ impl std::fmt::Display for SecretSource {
 
 impl SecretSource {
     /// Reads the secret. The error says which place has none, and why.
-    pub(super) fn read(&self) -> Result<String, String> {
+    pub(crate) fn read(&self) -> Result<String, String> {
         let secret = match self {
             Self::Environment(name) => {
                 std::env::var(name).map_err(|_| format!("there is no secret in the {self}"))?

@@ -4,15 +4,14 @@ use std::future::Future;
 use std::io;
 use std::path::Path;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::TlsConnector;
+
+use crate::tls;
 
 /// Makes encrypted connections, and checks the server's certificate and name.
 #[derive(Clone)]
@@ -21,37 +20,7 @@ pub(super) struct Tls(TlsConnector);
 impl Tls {
     /// `roots` is a PEM file with the certificates to trust; `None`: those of the system.
     pub(super) fn new(roots: Option<&Path>) -> Result<Self, String> {
-        let mut store = RootCertStore::empty();
-        match roots {
-            Some(path) => {
-                let bad = |e: &dyn std::fmt::Display| {
-                    format!("read the certificates of sslrootcert '{}': {e}", path.display())
-                };
-                for certificate in CertificateDer::pem_file_iter(path).map_err(|e| bad(&e))? {
-                    let certificate = certificate.map_err(|e| bad(&e))?;
-                    store.add(certificate).map_err(|e| bad(&e))?;
-                }
-                if store.is_empty() {
-                    return Err(bad(&"it has none"));
-                }
-            }
-            None => {
-                let found = rustls_native_certs::load_native_certs();
-                store.add_parsable_certificates(found.certs);
-                if store.is_empty() {
-                    return Err("the system has no certificates to check the server's with; name \
-                                a file with sslrootcert"
-                        .into());
-                }
-            }
-        }
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|e| e.to_string())?
-            .with_root_certificates(store)
-            .with_no_client_auth();
-        Ok(Self(TlsConnector::from(Arc::new(config))))
+        Ok(Self(TlsConnector::from(tls::client_config(roots, "sslrootcert")?)))
     }
 }
 
@@ -133,13 +102,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<S> {
 mod tests {
     use std::io::{Read, Write};
     use std::net::TcpListener;
+    use std::sync::Arc;
 
-    use rustls::pki_types::PrivateKeyDer;
+    use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
     use crate::embed::{Embedding, Fingerprint};
     use crate::gallery::{Access, Gallery, GalleryError, Location};
-
-    use super::*;
 
     /// Accepts one connection as a server that wants TLS, with the certificate of tests/data, which
     /// is for 127.0.0.1; what the client said first, if it took the certificate.
