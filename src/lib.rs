@@ -22,6 +22,7 @@ pub mod onnx;
 pub mod outbox;
 pub mod picture;
 pub mod preprocess;
+pub mod publish;
 pub mod quality;
 pub mod recognizer;
 pub mod storage;
