@@ -104,7 +104,9 @@ fn real_examples_of_the_pages_run() {
 #[test]
 fn real_examples_of_the_elements_run() {
     let sources = element_sources();
-    for element in ["facedetect", "facetrack", "facerecognize", "faceannotate", "clipsink"] {
+    for element in
+        ["facedetect", "facetrack", "facerecognize", "faceannotate", "clipsink", "facepublish"]
+    {
         let folder = root().join("plugins/src").join(element);
         let of_element = sources.iter().filter(|path| path.starts_with(&folder));
         let examples: usize = of_element.map(|path| examples_of(path).len()).sum();

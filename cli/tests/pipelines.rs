@@ -1,6 +1,8 @@
 //! Every script of pipelines/ runs. Webcams are replaced by files, screens by fakesink, network
 //! cameras by an RTSP server on loopback.
 
+#[path = "../../tests/support/broker.rs"]
+mod broker;
 mod examples;
 
 use std::collections::BTreeSet;
@@ -11,12 +13,13 @@ use examples::{RtspCamera, Scene, root, text};
 use gst::prelude::*;
 
 /// What is tested below.
-const SCRIPTS: [&str; 8] = [
+const SCRIPTS: [&str; 9] = [
     "alerts.sh",
     "clips.sh",
     "enrol.sh",
     "file-to-annotated-file.sh",
     "image-to-json.sh",
+    "publish-mqtt.sh",
     "rtsp-to-screen.sh",
     "several-cameras.sh",
     "webcam-to-screen.sh",
@@ -297,4 +300,36 @@ fn real_enrol_one_person() {
     assert_eq!(line["faces"][0]["name"], "Barack Obama", "{said}");
     let missing = scene.bash(&format!("{} one.gallery nowhere", script("enrol.sh")));
     assert!(text(&missing).contains("no folder 'nowhere'"), "{}", text(&missing));
+}
+
+#[test]
+fn real_publish_mqtt() {
+    let Some(scene) = Scene::new() else { return };
+    let Some(server) = broker::Server::start() else { return };
+    let gallery = if enrol(&scene) { "GALLERY=people.gallery " } else { "" };
+    let subscriber = broker::Subscriber::new(&server, "#");
+    scene.run(&format!(
+        "{gallery}CAMERA='front door' HOME_ASSISTANT=true SPOOL=spool RATE=5 {} party.mp4 {}/faces",
+        script("publish-mqtt.sh"),
+        server.plain
+    ));
+    let all = subscriber.until(|got| got.payload == "offline");
+    let on = |part: &str| all.iter().filter(|got| got.topic.contains(part)).count();
+    assert_eq!(all.iter().filter(|got| got.payload == "online").count(), 1, "{all:?}");
+    assert!(on("homeassistant/sensor/") >= 2, "{all:?}");
+    if !scene.real {
+        return;
+    }
+    assert!(on("faces/front door/events/known-face") >= 1, "{all:?}");
+    assert!(on("faces/front door/frames") >= 5 && on("faces/front door/tracks") >= 2, "{all:?}");
+    let people = all.iter().filter(|got| got.topic.starts_with("faces/front door/people/"));
+    let people: BTreeSet<String> =
+        people.map(|got| got.json()["name"].as_str().unwrap().to_owned()).collect();
+    assert!(people.contains("lin-manuel-miranda"), "{people:?}");
+    let sensors = all.iter().filter(|got| got.topic.starts_with("homeassistant/binary_sensor/"));
+    assert_eq!(sensors.count(), people.len());
+    let wrong =
+        scene.bash(&format!("{} party.mp4 mqtt://broker.example/x", script("publish-mqtt.sh")));
+    assert!(!wrong.status.success(), "{}", text(&wrong));
+    assert!(text(&wrong).contains("allow-unencrypted"), "{}", text(&wrong));
 }

@@ -6,6 +6,7 @@ pub mod crops;
 mod event_hold;
 pub mod faceannotate;
 pub mod facedetect;
+pub mod facepublish;
 pub mod facerecognize;
 pub mod facetrack;
 mod frame;
@@ -27,6 +28,7 @@ fn plugin_init(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     facerecognize::register(plugin)?;
     faceannotate::register(plugin)?;
     clipsink::register(plugin)?;
+    facepublish::register(plugin)?;
     Ok(())
 }
 

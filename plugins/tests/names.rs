@@ -58,7 +58,8 @@ fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-const ELEMENTS: [&str; 4] = ["onnxfacedetect", "facetrack", "facerecognize", "faceannotate"];
+const ELEMENTS: [&str; 5] =
+    ["onnxfacedetect", "facetrack", "facerecognize", "faceannotate", "facepublish"];
 
 #[test]
 fn elements_are_inspected_without_onnx_runtime() {

@@ -56,7 +56,7 @@ pub enum MqttError {
     ClientId { client_id: String, reason: &'static str },
     #[error(
         "'{address}' is not encrypted, so that everybody on the way can read names and passwords: \
-         use mqtts, or allow it explicitly"
+         use mqtts, or allow it explicitly (allow-unencrypted)"
     )]
     Plain { address: String },
     #[error("a password for '{address}' needs a user name")]
@@ -120,7 +120,7 @@ impl Broker {
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
         if authority.contains('@') {
             let reason =
-                "credentials do not belong into it: name the user and where the password is";
+                "credentials do not belong into it: name the username, and where the password is";
             return Err(wrong(&hidden(address), reason));
         }
         let (host, port) = match authority.strip_prefix('[').and_then(|a| a.split_once(']')) {
