@@ -29,7 +29,6 @@ fn child_process() {
     pipeline.set_state(gst::State::Playing).unwrap();
     if let Some(element) = pipeline.by_name("clips") {
         let pictures = || element.property::<gst::Structure>("stats").get::<u64>("pictures");
-        // Of 450 or 500 pictures, which a machine that is fast has encoded or parsed in a second.
         until("the ring is full", || pictures().unwrap() > 250);
         let id = element.emit_by_name::<Option<String>>("trigger", &[&None::<String>]);
         assert!(id.is_some());
