@@ -79,7 +79,7 @@ pub(crate) fn headless(commands: &str, root: &Path, camera: &str) -> String {
         .replace("autovideosink", "fakesink")
         .replace("v4l2src device=/dev/video0", "videotestsrc is-live=true num-buffers=15")
         .replace("/dev/video0", "clip.mp4");
-    for folder in ["pipelines/", "scripts/"] {
+    for folder in ["pipelines/", "scripts/", "examples/"] {
         text = text.replace(folder, &format!("{}/{folder}", root.display()));
     }
     let mut rest = text.as_str();
