@@ -4,6 +4,7 @@
 mod broker;
 
 use std::collections::BTreeSet;
+use std::net::ToSocketAddrs;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -131,6 +132,10 @@ fn what_is_wrong_with_tls_or_the_address_is_told() {
         (&swapped, None, "closed the connection"),
         (&closed, None, "is the broker running"),
     ] {
+        if address == &by_name && ("localhost", 0).to_socket_addrs().is_err() {
+            eprintln!("skipped: this machine knows no localhost");
+            continue;
+        }
         let broker = Broker { ca_file, ..identity(address, "a", Version::V311) };
         let scene = Scene::new();
         scene.append(&broker, "x", "y");

@@ -1,6 +1,6 @@
 //! What is seen, as messages for others: the formats, where they go, and how much of them.
 //!
-//! Nothing here waits or knows a network; [`file`] alone touches the disk. Delivery is the business of
+//! Nothing here waits or knows a network; [`mod@file`] alone touches the disk. Delivery is the business of
 //! the [outbox](crate::outbox) and of [links to brokers](crate::mqtt).
 
 pub mod dlstreamer;
