@@ -26,6 +26,15 @@ pub(super) struct Lost {
     pub(super) kept: bool,
 }
 
+impl From<WholeError> for Lost {
+    fn from(error: WholeError) -> Self {
+        match error {
+            WholeError::Empty(reason) => Self { reason, kept: false },
+            WholeError::Failed(reason) => Self { reason, kept: true },
+        }
+    }
+}
+
 /// A clip that is being made.
 #[derive(Debug)]
 pub(super) struct Making {
@@ -267,8 +276,7 @@ impl Making {
         let last = lasts.filter(|_| failed.is_none()).map(|duration| (self.pictures, duration));
         let held = assemble(own, &mut self.open, last).map_err(|error| match (&failed, error) {
             (Some(reason), _) => Lost { reason: reason.clone(), kept: false },
-            (None, WholeError::Empty(reason)) => Lost { reason, kept: false },
-            (None, WholeError::Failed(reason)) => Lost { reason, kept: true },
+            (None, error) => error.into(),
         })?;
         settle(&mut self.open.sidecar, held, cut || failed.is_some());
         Ok(self.start)
@@ -285,15 +293,9 @@ pub(super) fn rescue(
     if open.stage == clip::Stage::Ready {
         return clip::resume(own, open, outbox).map_err(|error| lost(&error));
     }
-    let held = assemble(own, open, None);
-    let held = held.map_err(|error| match error {
-        WholeError::Empty(reason) => Lost { reason, kept: false },
-        WholeError::Failed(reason) => Lost { reason, kept: true },
-    });
-    held.and_then(|held| {
-        settle(&mut open.sidecar, held, truncated);
-        hand_over(own, open, None, outbox)
-    })
+    let held = assemble(own, open, None)?;
+    settle(&mut open.sidecar, held, truncated);
+    hand_over(own, open, None, outbox)
 }
 
 fn hand_over(
