@@ -6,6 +6,7 @@ pub mod align;
 pub mod attributes;
 pub mod clip;
 pub mod cluster;
+pub mod cpu;
 pub mod detect;
 pub mod embed;
 pub mod event;

@@ -1,0 +1,219 @@
+//! Finds and loads ONNX Runtime and makes sessions of a model on a provider.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use ort::ep;
+use ort::session::Session;
+use ort::session::builder::SessionBuilder;
+use parking_lot::{Mutex, MutexGuard};
+
+use super::{InferenceError, PoolOptions, Provider};
+use crate::model::{Decoder, ResolvedModel};
+use crate::runtime;
+
+/// Held while files are read and sessions are made, so that two elements that start together
+/// build one pool. Nothing but the table of pools is locked under it.
+static BUILD: Mutex<()> = Mutex::new(());
+static ENVIRONMENT: OnceLock<Runtime> = OnceLock::new();
+
+pub(super) fn building() -> MutexGuard<'static, ()> {
+    BUILD.lock()
+}
+
+pub(super) struct Runtime {
+    environment: ort::environment::Environment,
+    path: PathBuf,
+}
+
+/// Path of the ONNX Runtime library that this process uses; loads it if that has not happened.
+///
+/// # Errors
+/// [`InferenceError::Runtime`] with every path tried.
+pub fn runtime_path(options: &PoolOptions) -> Result<PathBuf, InferenceError> {
+    let _building = building();
+    Ok(runtime(options)?.path.clone())
+}
+
+/// Minor version of the oldest ONNX Runtime 1.x that is accepted.
+pub const OLDEST_RUNTIME: u32 = ort::MINOR_VERSION;
+
+/// What ONNX Runtime says of its own build, after [`runtime_path`] succeeded.
+pub fn runtime_build_info() -> Option<&'static str> {
+    ENVIRONMENT.get().map(|_| ort::info())
+}
+
+/// Loads the library once per process. Callers hold [`building`].
+pub(super) fn runtime(options: &PoolOptions) -> Result<&'static Runtime, InferenceError> {
+    if let Some(runtime) = ENVIRONMENT.get() {
+        return Ok(runtime);
+    }
+    let mut tried = Vec::new();
+    for candidate in
+        runtime::candidates(options.runtime_library.as_deref(), &options.runtime_folders)
+    {
+        let path = match candidate {
+            Ok(path) => path,
+            Err(missing) => {
+                tried.push(missing);
+                continue;
+            }
+        };
+        match ort::init_from(&path) {
+            Ok(builder) => {
+                let environment = builder
+                    .with_name("gst-face")
+                    .with_telemetry(false)
+                    .build()
+                    .map_err(|e| InferenceError::Environment { reason: e.to_string() })?;
+                return Ok(ENVIRONMENT.get_or_init(|| Runtime { environment, path }));
+            }
+            Err(e) => tried.push(format!("{} ({e})", path.display())),
+        }
+    }
+    Err(InferenceError::Runtime { tried })
+}
+
+pub(super) struct Loader<'a> {
+    pub(super) model: &'a ResolvedModel,
+    pub(super) bytes: &'a [u8],
+    pub(super) options: &'a PoolOptions,
+    pub(super) runtime: &'static Runtime,
+}
+
+impl Loader<'_> {
+    pub(super) fn choose_provider(
+        &self,
+    ) -> Result<(Provider, Option<String>, Session), InferenceError> {
+        if self.options.provider != Provider::Auto {
+            let provider = self.options.provider;
+            return Ok((provider, None, self.session(provider)?));
+        }
+        let note = match self.provider_library(Provider::Cuda) {
+            Some(_) => match self.session(Provider::Cuda) {
+                Ok(session) => return Ok((Provider::Cuda, None, session)),
+                Err(e) => e.to_string(),
+            },
+            None => format!("{} has no CUDA provider", self.runtime.path.display()),
+        };
+        Ok((Provider::Cpu, Some(note), self.session(Provider::Cpu)?))
+    }
+
+    /// The provider's library beside ONNX Runtime, if it is there.
+    fn provider_library(&self, provider: Provider) -> Option<PathBuf> {
+        provider_library(&self.runtime.path, provider)
+    }
+
+    pub(super) fn session(&self, provider: Provider) -> Result<Session, InferenceError> {
+        let load = |e: &dyn fmt::Display| InferenceError::ModelLoad {
+            path: self.model.path.clone(),
+            reason: e.to_string(),
+        };
+        let unusable = |reason: String| InferenceError::Provider { provider, reason };
+        let mut builder = self.builder().map_err(|e| load(&e))?;
+        if provider != Provider::Cpu {
+            if self.provider_library(provider).is_none() {
+                return Err(unusable(format!(
+                    "no library libonnxruntime_providers_{provider}.so beside {}",
+                    self.runtime.path.display()
+                )));
+            }
+            builder = builder
+                .with_execution_providers(self.dispatch(provider))
+                .map_err(|e| unusable(e.to_string()))?;
+        }
+        builder.commit_from_memory(self.bytes).map_err(|e| match provider {
+            Provider::Cpu => load(&e),
+            _ => unusable(e.to_string()),
+        })
+    }
+
+    fn builder(&self) -> Result<SessionBuilder, String> {
+        let text = |e: ort::Error<SessionBuilder>| e.to_string();
+        let builder = Session::builder(&self.runtime.environment).map_err(|e| e.to_string())?;
+        let builder = builder.with_intra_threads(1).map_err(text)?;
+        let builder = builder.with_inter_threads(1).map_err(text)?;
+        let builder = builder.with_intra_op_spinning(false).map_err(text)?;
+        let builder = builder.with_inter_op_spinning(false).map_err(text)?;
+        // The models' own warnings (some 200 per load) are of no use to a user.
+        builder.with_log_level(ort::logging::LogLevel::Error).map_err(text)
+    }
+
+    fn dispatch(&self, provider: Provider) -> Vec<ep::ExecutionProviderDispatch> {
+        let device = i32::try_from(self.options.device_id).unwrap_or(i32::MAX);
+        let cuda = || ep::CUDA::default().with_device_id(device).build().error_on_failure();
+        match provider {
+            Provider::Auto | Provider::Cpu => Vec::new(),
+            Provider::Cuda => vec![cuda()],
+            // Nodes that TensorRT does not take run on CUDA.
+            Provider::TensorRt => vec![
+                ep::TensorRT::default().with_device_id(device).build().error_on_failure(),
+                cuda(),
+            ],
+            Provider::OpenVino => vec![ep::OpenVINO::default().build().error_on_failure()],
+        }
+    }
+}
+
+fn provider_library(runtime: &Path, provider: Provider) -> Option<PathBuf> {
+    let name = format!("libonnxruntime_providers_{provider}.so");
+    runtime.parent().map(|folder| folder.join(name)).filter(|path| path.is_file())
+}
+
+/// Providers whose library lies beside the loaded ONNX Runtime; the CPU is always there. Whether
+/// one really works is known when a model is loaded with it.
+///
+/// # Errors
+/// As [`runtime_path`].
+pub fn providers_present(options: &PoolOptions) -> Result<Vec<Provider>, InferenceError> {
+    let runtime = runtime_path(options)?;
+    Ok(Provider::ALL
+        .into_iter()
+        .filter(|p| *p == Provider::Cpu || provider_library(&runtime, *p).is_some())
+        .collect())
+}
+
+/// Is the file of the kind that its specification says?
+pub(super) fn check_signature(
+    model: &ResolvedModel,
+    session: &Session,
+) -> Result<(), InferenceError> {
+    let wrong = |reason: String| InferenceError::ModelKind {
+        path: model.path.clone(),
+        id: model.spec.id.clone(),
+        reason,
+    };
+    let [input] = session.inputs() else {
+        return Err(wrong(format!("it has {} inputs, one is expected", session.inputs().len())));
+    };
+    if input.dtype().tensor_shape().is_none_or(|s| s.len() != 4) {
+        return Err(wrong(format!("input '{}' is not a picture [n,3,h,w]", input.name())));
+    }
+    match model.spec.decoder {
+        Decoder::Yunet => {
+            let has = |name: &str| session.outputs().iter().any(|o| o.name() == name);
+            let missing = crate::detect::yunet::OUTPUTS.iter().find(|name| !has(name));
+            missing.map_or(Ok(()), |name| Err(wrong(format!("it has no output '{name}'"))))
+        }
+        decoder @ (Decoder::Scrfd
+        | Decoder::Retinaface
+        | Decoder::Centerface
+        | Decoder::Ultralight) => {
+            let (got, wanted) = (session.outputs().len(), decoder.outputs());
+            (got == wanted)
+                .then_some(())
+                .ok_or_else(|| wrong(format!("it has {got} outputs, {wanted} are expected")))
+        }
+        Decoder::Embedding => {
+            let dim = session.outputs().first().and_then(|o| o.dtype().tensor_shape());
+            let dim = dim.and_then(|shape| shape.last().copied());
+            match (dim, model.spec.dim) {
+                (Some(got), Some(wanted)) if got < 0 || got as usize == wanted => Ok(()),
+                (got, wanted) => Err(wrong(format!(
+                    "its embedding has {got:?} dimensions, {wanted:?} are expected"
+                ))),
+            }
+        }
+    }
+}

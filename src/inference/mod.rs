@@ -1,0 +1,126 @@
+//! ONNX Runtime: finding and loading the library, execution providers, and the pool of workers
+//! that all elements of a process share. The only module that names `ort`.
+//!
+//! On a CPU a pool has one-thread sessions, one per worker: two sessions of one thread embed
+//! faces faster and more steadily than one session of two threads, and nothing spins while idle.
+//! CUDA, TensorRT and OpenVINO get one session and one worker.
+//!
+//! `load` finds the runtime and makes sessions, `pool` runs them.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use ndarray::{Array4, ArrayD};
+use serde::{Deserialize, Serialize};
+
+use crate::model::ModelError;
+
+mod load;
+mod pool;
+
+pub use load::{OLDEST_RUNTIME, providers_present, runtime_build_info, runtime_path};
+pub use pool::{Pool, run_time};
+
+/// Where a model runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Provider {
+    /// CUDA where it loads, else the CPU; what was chosen is reported.
+    #[default]
+    Auto,
+    Cpu,
+    Cuda,
+    TensorRt,
+    OpenVino,
+}
+
+impl Provider {
+    pub const ALL: [Provider; 5] =
+        [Provider::Auto, Provider::Cpu, Provider::Cuda, Provider::TensorRt, Provider::OpenVino];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Provider::Auto => "auto",
+            Provider::Cpu => "cpu",
+            Provider::Cuda => "cuda",
+            Provider::TensorRt => "tensorrt",
+            Provider::OpenVino => "openvino",
+        }
+    }
+
+    /// The provider of that name, or `None`.
+    pub fn parse(name: &str) -> Option<Provider> {
+        Provider::ALL.into_iter().find(|p| p.as_str() == name)
+    }
+}
+
+impl fmt::Display for Provider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Why a model cannot be loaded or run.
+#[derive(Debug, thiserror::Error)]
+pub enum InferenceError {
+    #[error(
+        "load ONNX Runtime: no usable library found; run scripts/setup.sh, or name the file with \
+         the property runtime-library or GST_FACE_ORT_PATH. Tried: {}", .tried.join("; ")
+    )]
+    Runtime { tried: Vec<String> },
+    #[error("start ONNX Runtime: {reason}")]
+    Environment { reason: String },
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    #[error("load model '{}': {reason}", .path.display())]
+    ModelLoad { path: PathBuf, reason: String },
+    #[error("model '{}' is not what its specification '{id}' says: {reason}", .path.display())]
+    ModelKind { path: PathBuf, id: String, reason: String },
+    #[error(
+        "provider {provider} cannot be used: {reason}. Choose provider=cpu, or provider=auto to \
+         fall back"
+    )]
+    Provider { provider: Provider, reason: String },
+    #[error("start inference thread")]
+    Thread(#[source] std::io::Error),
+    #[error("run model '{model}': {reason}")]
+    Run { model: String, reason: String },
+    #[error("model '{model}' missed its deadline")]
+    Deadline { model: String },
+}
+
+/// How a pool is made. Two equal sets of options on one file share one pool.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct PoolOptions {
+    pub provider: Provider,
+    /// Index of the GPU.
+    pub device_id: u32,
+    /// CPU workers; 0: one per core.
+    pub threads: usize,
+    /// Path of libonnxruntime.so, or of a folder that holds it; searched when absent.
+    pub runtime_library: Option<PathBuf>,
+    /// Folders that are searched for ONNX Runtime, such as the plugin's own.
+    pub runtime_folders: Vec<PathBuf>,
+}
+
+/// A request and, when it comes back, its answer: the caller keeps it, so that its buffers are
+/// used again.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// Planar floats [batch, channels, height, width].
+    pub input: Array4<f32>,
+    /// The outputs, in the order of [`Pool::output_names`].
+    pub outputs: Vec<ArrayD<f32>>,
+}
+
+impl Request {
+    /// Takes the input's memory out, to be filled anew.
+    pub fn take_input(&mut self) -> Vec<f32> {
+        std::mem::take(&mut self.input).into_raw_vec_and_offset().0
+    }
+
+    /// Values of an output in the order of its shape; empty if there is no such output.
+    pub fn output(&self, index: usize) -> &[f32] {
+        self.outputs.get(index).and_then(|o| o.as_slice()).unwrap_or_default()
+    }
+}
