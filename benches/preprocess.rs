@@ -54,8 +54,8 @@ fn detector(c: &mut Criterion) {
     let pool = model::resolve(model::DEFAULT_DETECTOR, Task::Detector)
         .map_err(|e| e.to_string())
         .and_then(|model| Pool::shared(&model, &options).map_err(|e| e.to_string()));
-    let pool = match pool {
-        Ok(pool) => pool,
+    let mut handle = match pool {
+        Ok(pool) => pool.handle(),
         Err(reason) => {
             eprintln!("skipped: {reason}");
             return;
@@ -64,7 +64,7 @@ fn detector(c: &mut Criterion) {
     let input = Array4::from_elem((1, 3, 384, 640), 100.0);
     let mut requests = [Request { input, ..Request::default() }];
     c.bench_function("detector run 640x384", |b| {
-        b.iter(|| pool.run(&mut requests, None).expect("the model runs"));
+        b.iter(|| handle.run(&mut requests, None).expect("the model runs"));
     });
 }
 

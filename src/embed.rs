@@ -6,7 +6,9 @@ use std::time::Instant;
 use ndarray::Array4;
 
 use crate::align::{AlignedCrop, CROP_SIDE};
-use crate::inference::{InferenceError, Pool, PoolOptions, Request};
+use crate::inference::{
+    Canceller, Handle, HandleStats, InferenceError, LONGEST_LINE, Pool, PoolOptions, Request,
+};
 use crate::model::{Decoder, ModelSpec, ResolvedModel};
 use crate::preprocess::Normalization;
 
@@ -110,6 +112,7 @@ impl Fingerprint {
 #[derive(Debug)]
 pub struct Embedder {
     pool: Arc<Pool>,
+    handle: Handle,
     normalization: Normalization,
     fingerprint: Arc<Fingerprint>,
     requests: Vec<Request>,
@@ -134,16 +137,17 @@ impl Embedder {
             return Err(wrong(format!("its alignment template '{alignment}' is not known")));
         }
         let pool = Pool::shared(model, options)?;
+        let mut handle = pool.handle();
         let normalization = Normalization::from(&model.spec);
         let mut requests = Vec::new();
-        let probe = embed(&pool, &normalization, &mut requests, &[&probe_picture()], None)?
+        let probe = embed(&mut handle, &normalization, &mut requests, &[&probe_picture()], None)?
             .pop()
             .ok_or_else(|| wrong("it has no output".to_owned()))?
             .map_err(|e| wrong(format!("its {e}")))?;
         let family = model.spec.family.as_ref().unwrap_or(&model.spec.id);
         let fingerprint =
             Fingerprint { model: family.clone(), alignment: alignment.clone(), probe };
-        Ok(Self { pool, normalization, fingerprint: Arc::new(fingerprint), requests })
+        Ok(Self { pool, handle, normalization, fingerprint: Arc::new(fingerprint), requests })
     }
 
     pub fn pool(&self) -> &Arc<Pool> {
@@ -152,6 +156,16 @@ impl Embedder {
 
     pub fn spec(&self) -> &ModelSpec {
         &self.pool.model().spec
+    }
+
+    /// What became of the crops so far.
+    pub fn stats(&self) -> HandleStats {
+        self.handle.stats()
+    }
+
+    /// Ends the waiting of [`Embedder::embed`] from another thread.
+    pub fn canceller(&self) -> Canceller {
+        self.handle.canceller()
     }
 
     /// What the embeddings of this model can be compared with.
@@ -170,28 +184,33 @@ impl Embedder {
         crops: &[&AlignedCrop],
         deadline: Option<Instant>,
     ) -> Result<Vec<Result<Embedding, EmbeddingError>>, InferenceError> {
-        embed(&self.pool, &self.normalization, &mut self.requests, crops, deadline)
+        embed(&mut self.handle, &self.normalization, &mut self.requests, crops, deadline)
     }
 }
 
 fn embed(
-    pool: &Pool,
+    handle: &mut Handle,
     normalization: &Normalization,
     requests: &mut Vec<Request>,
     crops: &[&AlignedCrop],
     deadline: Option<Instant>,
 ) -> Result<Vec<Result<Embedding, EmbeddingError>>, InferenceError> {
-    requests.resize_with(requests.len().max(crops.len()), Request::default);
-    let requests = &mut requests[..crops.len()];
-    for (crop, request) in crops.iter().zip(requests.iter_mut()) {
-        let mut data = request.take_input();
-        data.clear();
-        crop.append_to(normalization, &mut data);
-        request.input = Array4::from_shape_vec((1, 3, CROP_SIDE, CROP_SIDE), data)
-            .expect("a crop has as many values");
+    let mut embeddings = Vec::with_capacity(crops.len());
+    // In portions, so that many crops do not become as many tensors.
+    for crops in crops.chunks(LONGEST_LINE) {
+        requests.resize_with(requests.len().max(crops.len()), Request::default);
+        let requests = &mut requests[..crops.len()];
+        for (crop, request) in crops.iter().zip(requests.iter_mut()) {
+            let mut data = request.take_input();
+            data.clear();
+            crop.append_to(normalization, &mut data);
+            request.input = Array4::from_shape_vec((1, 3, CROP_SIDE, CROP_SIDE), data)
+                .expect("a crop has as many values");
+        }
+        handle.run(requests, deadline)?;
+        embeddings.extend(requests.iter().map(|request| Embedding::new(request.output(0))));
     }
-    pool.run(requests, deadline)?;
-    Ok(requests.iter().map(|request| Embedding::new(request.output(0))).collect())
+    Ok(embeddings)
 }
 
 /// The fixed picture of the fingerprint: a linear congruential generator's upper bytes

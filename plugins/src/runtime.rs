@@ -186,7 +186,8 @@ pub(crate) fn start_error(error: &InferenceError) -> gst::ErrorMessage {
         }
         InferenceError::Thread(_)
         | InferenceError::Run { .. }
-        | InferenceError::Deadline { .. } => {
+        | InferenceError::Deadline { .. }
+        | InferenceError::Cancelled { .. } => {
             gst::error_msg!(gst::ResourceError::Failed, ("{text}"))
         }
     }

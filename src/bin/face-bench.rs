@@ -152,22 +152,22 @@ fn run(arguments: &Arguments) -> Result<serde_json::Value, Box<dyn std::error::E
     let mut faces = Vec::new();
     let letterbox = Letterbox::for_model(&frame, detector.spec(), options.input_size);
     let mut requests = ready([1, 3, letterbox.height, letterbox.width], 1);
-    let pool = detector.pool().clone();
+    let mut handle = detector.pool().handle();
     let (frames, frames_ratio) = compare(
         arguments.loops,
         || detector.detect(&frame, &options, None, &mut faces).map_err(Box::from),
-        || pool.run(&mut requests, None).map_err(Box::<dyn std::error::Error>::from),
+        || handle.run(&mut requests, None).map_err(Box::<dyn std::error::Error>::from),
     )?;
 
     let crop = |i| AlignedCrop::from_rgb(noise(CROP_SIDE * CROP_SIDE * 3, i as u32 + 2));
     let crops: Vec<AlignedCrop> = (0..arguments.faces).filter_map(crop).collect();
     let crops: Vec<&AlignedCrop> = crops.iter().collect();
     let mut requests = ready([1, 3, CROP_SIDE, CROP_SIDE], crops.len());
-    let pool = embedder.pool().clone();
+    let mut handle = embedder.pool().handle();
     let (batches, faces_ratio) = compare(
         arguments.loops,
         || embedder.embed(&crops, None).map(drop),
-        || pool.run(&mut requests, None),
+        || handle.run(&mut requests, None),
     )?;
 
     let ours = embeddings(&mut embedder, &crops)?;

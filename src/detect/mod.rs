@@ -1,5 +1,6 @@
 //! Face detection: one pure decoder per model family, and the detector that feeds it.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -8,7 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::frame::FrameView;
 use crate::geometry::{BBox, Landmarks, nms};
-use crate::inference::{InferenceError, Pool, PoolOptions, Request};
+use crate::inference::{
+    Canceller, Handle, HandleStats, InferenceError, Pool, PoolOptions, Request,
+};
 use crate::model::{Decoder, ModelSpec, ResolvedModel, Task};
 use crate::preprocess::{Letterbox, Normalization, Preprocessor};
 
@@ -76,11 +79,26 @@ pub enum DetectError {
 #[derive(Debug)]
 pub struct Detector {
     pool: Arc<Pool>,
+    handle: Handle,
     normalization: Normalization,
     family: Family,
     preprocessor: Preprocessor,
-    requests: [Request; 1],
+    /// The frames that were submitted and not finished, the oldest first.
+    frames: VecDeque<Frame>,
+    /// Requests for the next frames.
+    spare: Vec<Request>,
+    /// The request of the frame that was finished last.
+    request: Request,
     not_finite: u64,
+}
+
+/// What the faces of a submitted frame are found by.
+#[derive(Debug)]
+struct Frame {
+    letterbox: Letterbox,
+    options: DetectOptions,
+    pixel_aspect: f32,
+    deadline: Option<Instant>,
 }
 
 /// What is kept per family.
@@ -120,8 +138,11 @@ impl Detector {
             family,
             normalization: Normalization::from(&model.spec),
             preprocessor: Preprocessor::default(),
-            requests: Default::default(),
+            frames: VecDeque::new(),
+            spare: Vec::new(),
+            request: Request::default(),
             not_finite: 0,
+            handle: pool.handle(),
             pool,
         })
     }
@@ -134,13 +155,23 @@ impl Detector {
         &self.pool.model().spec
     }
 
+    /// What became of the frames so far.
+    pub fn stats(&self) -> HandleStats {
+        self.handle.stats()
+    }
+
+    /// Ends the waiting of [`Detector::detect`] and [`Detector::finish`] from another thread.
+    pub fn canceller(&self) -> Canceller {
+        self.handle.canceller()
+    }
+
     /// Faces left out so far because a number of theirs was not finite.
     pub fn not_finite(&self) -> u64 {
         self.not_finite
     }
 
     /// Finds the faces of `frame`, sorted by falling score, and puts them into `faces` (cleared
-    /// first). Waits until `deadline` at most.
+    /// first). Waits until `deadline` at most. Frames that are submitted are given up.
     ///
     /// # Errors
     /// [`DetectError`] if the model fails, misses the deadline or gives outputs of wrong shapes.
@@ -151,14 +182,51 @@ impl Detector {
         deadline: Option<Instant>,
         faces: &mut Vec<Detection>,
     ) -> Result<(), DetectError> {
-        faces.clear();
+        self.give_up();
+        self.submit(frame, options, deadline);
+        self.finish(faces)
+    }
+
+    /// Begins with `frame` and does not wait, so that several frames of a stream are searched at
+    /// the same time. It is the caller's business how many.
+    pub fn submit(
+        &mut self,
+        frame: &FrameView<'_>,
+        options: &DetectOptions,
+        deadline: Option<Instant>,
+    ) {
         let letterbox = Letterbox::for_model(frame, self.spec(), options.input_size);
-        let request = &mut self.requests[0];
+        let mut request = self.spare.pop().unwrap_or_else(|| std::mem::take(&mut self.request));
         let mut data = request.take_input();
         self.preprocessor.letterbox(frame, &letterbox, &self.normalization, &mut data);
         request.input = Array4::from_shape_vec((1, 3, letterbox.height, letterbox.width), data)
             .expect("the letterbox fills the tensor");
-        self.pool.run(&mut self.requests, deadline)?;
+        self.handle.submit(request, deadline);
+        let (options, pixel_aspect) = (*options, frame.pixel_aspect);
+        self.frames.push_back(Frame { letterbox, options, pixel_aspect, deadline });
+    }
+
+    /// How many frames are submitted and not finished.
+    pub fn submitted(&self) -> usize {
+        self.frames.len()
+    }
+
+    /// Waits for the oldest submitted frame and puts its faces into `faces`, as
+    /// [`Detector::detect`] does. No face without such a frame.
+    ///
+    /// # Errors
+    /// As [`Detector::detect`].
+    pub fn finish(&mut self, faces: &mut Vec<Detection>) -> Result<(), DetectError> {
+        faces.clear();
+        let Some(Frame { letterbox, options, pixel_aspect, deadline }) = self.frames.pop_front()
+        else {
+            return Ok(());
+        };
+        let last = std::mem::take(&mut self.request);
+        if !last.outputs.is_empty() {
+            self.spare.push(last);
+        }
+        self.handle.receive(&mut self.request, deadline)?;
 
         let bad = self
             .decode((letterbox.width, letterbox.height), options.score_threshold, faces)
@@ -169,12 +237,17 @@ impl Detector {
             face.bbox = letterbox.box_to_source(&face.bbox);
             face.landmarks = face.landmarks.map(|l| letterbox.landmarks_to_source(&l));
         }
-        let aspect = frame.pixel_aspect;
-        faces.retain(|f| f.bbox.scaled(aspect, 1.0).min_side() >= options.min_face_size);
+        faces.retain(|f| f.bbox.scaled(pixel_aspect, 1.0).min_side() >= options.min_face_size);
         if options.max_faces > 0 {
             faces.truncate(options.max_faces);
         }
         Ok(())
+    }
+
+    /// Gives up the submitted frames.
+    pub fn give_up(&mut self) {
+        self.handle.give_up();
+        self.frames.clear();
     }
 
     /// Reads the outputs of the last run, for an input of `size` (width, height). Appends to
@@ -203,7 +276,7 @@ impl Detector {
     }
 
     fn output(&self, index: usize) -> Output<'_> {
-        let [request] = &self.requests;
+        let request = &self.request;
         Output {
             name: self.pool.output_names().get(index).map_or("", String::as_str),
             shape: request.outputs.get(index).map(|o| o.shape()).unwrap_or_default(),

@@ -5,21 +5,31 @@
 //! faces faster and more steadily than one session of two threads, and nothing spins while idle.
 //! CUDA, TensorRT and OpenVINO get one session and one worker.
 //!
-//! `load` finds the runtime and makes sessions, `pool` runs them.
+//! `load` finds the runtime and makes sessions, `session` runs them. `queue` says which request is
+//! next, `workers` are the threads, `handle` is what a stream has of them, and `pool` shares all of
+//! it. Each handle has a line of its own in the queue, and the lines take turns, so that a stream
+//! with many faces does not hold up one with few.
 
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use ndarray::{Array4, ArrayD};
 use serde::{Deserialize, Serialize};
 
 use crate::model::ModelError;
 
+mod handle;
 mod load;
 mod pool;
+mod queue;
+mod session;
+mod workers;
 
+pub use handle::{Canceller, Handle, LONGEST_LINE};
 pub use load::{OLDEST_RUNTIME, providers_present, runtime_build_info, runtime_path};
-pub use pool::{Pool, run_time};
+pub use pool::{LARGEST_BATCH, Pool};
+pub use session::run_time;
 
 /// Where a model runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -87,6 +97,8 @@ pub enum InferenceError {
     Run { model: String, reason: String },
     #[error("model '{model}' missed its deadline")]
     Deadline { model: String },
+    #[error("model '{model}' was not waited for: the stream stops")]
+    Cancelled { model: String },
 }
 
 /// How a pool is made. Two equal sets of options on one file share one pool.
@@ -101,6 +113,38 @@ pub struct PoolOptions {
     pub runtime_library: Option<PathBuf>,
     /// Folders that are searched for ONNX Runtime, such as the plugin's own.
     pub runtime_folders: Vec<PathBuf>,
+}
+
+/// What a pool does and has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PoolStats {
+    /// Requests that wait for a worker now.
+    pub queued: usize,
+    /// Requests that are being run now.
+    pub running: u64,
+    /// Runs of the model; fewer than requests where batches are run.
+    pub runs: u64,
+    /// Requests that were run, also those that failed.
+    pub requests: u64,
+    /// Time that workers spent in runs.
+    pub wall: Duration,
+    /// Processor time of their threads inside ONNX Runtime.
+    pub cpu: Duration,
+}
+
+/// What became of the requests of one handle. Of a batch each request counts its share.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HandleStats {
+    pub done: u64,
+    pub failed: u64,
+    /// Given up, because their deadline passed or the stream stopped.
+    pub late: u64,
+    /// Time in the queue.
+    pub waited: Duration,
+    /// Time that workers spent on them.
+    pub wall: Duration,
+    /// Processor time of the workers' threads inside ONNX Runtime.
+    pub cpu: Duration,
 }
 
 /// A request and, when it comes back, its answer: the caller keeps it, so that its buffers are

@@ -1,36 +1,25 @@
-//! The pools of the process: workers, each with a session, that take requests from one queue.
+//! The pools of the process: one per model, provider and options, shared by everybody who asks.
 
 use std::collections::HashMap;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Weak};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender};
-use ndarray::{ArrayD, IxDyn};
 use ort::session::Session;
-use ort::value::TensorRef;
 use parking_lot::Mutex;
 
+use super::handle::Handle;
 use super::load::{self, Loader};
-use super::{InferenceError, PoolOptions, Provider, Request};
-use crate::cpu;
+use super::session::{SessionRunner, has_free_batch};
+use super::workers::{Batching, Runner, Workers};
+use super::{InferenceError, PoolOptions, PoolStats, Provider};
 use crate::model::ResolvedModel;
 
-struct Job {
-    request: Request,
-    tag: usize,
-    reply: Sender<Answer>,
-}
-
-struct Answer {
-    request: Request,
-    tag: usize,
-    result: Result<(), String>,
-}
+/// How many requests a GPU runs together.
+pub const LARGEST_BATCH: usize = 16;
+/// How long a batch that is not full waits for other streams: a fraction of a run on a GPU.
+const GATHER: Duration = Duration::from_millis(1);
 
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Key {
@@ -41,25 +30,15 @@ struct Key {
 
 /// Locked under [`load::building`], never the other way around.
 static POOLS: LazyLock<Mutex<HashMap<Key, Weak<Pool>>>> = LazyLock::new(Mutex::default);
-/// Nanoseconds that the threads of all pools were on a processor inside `Session::run`.
-static RUN_TIME: AtomicU64 = AtomicU64::new(0);
-
-/// Processor time that all pools of the process spent inside ONNX Runtime's `Run`, by the clocks of
-/// their threads. What threads of the runtime itself did is not in it: on a CPU it has none here.
-pub fn run_time() -> Duration {
-    Duration::from_nanos(RUN_TIME.load(Ordering::Relaxed))
-}
 
 /// Workers that run one model. Shared by every element of the process that asks for the same
 /// model with the same options.
 pub struct Pool {
     model: ResolvedModel,
-    jobs: Option<Sender<Job>>,
-    workers: Vec<JoinHandle<()>>,
+    workers: Arc<Workers>,
     active: Provider,
     note: Option<String>,
     output_names: Vec<String>,
-    runs: Arc<AtomicU64>,
 }
 
 impl fmt::Debug for Pool {
@@ -67,7 +46,7 @@ impl fmt::Debug for Pool {
         f.debug_struct("Pool")
             .field("model", &self.model.path)
             .field("active", &self.active)
-            .field("workers", &self.workers.len())
+            .field("workers", &self.workers.count())
             .finish_non_exhaustive()
     }
 }
@@ -107,31 +86,19 @@ impl Pool {
             Provider::Cpu => std::thread::available_parallelism().map_or(1, usize::from),
             _ => 1,
         };
+        let batching = match active {
+            // A batch of n takes a CPU as long as n runs.
+            Provider::Cuda | Provider::TensorRt if has_free_batch(&first) => {
+                Batching { most: LARGEST_BATCH, gather: GATHER }
+            }
+            _ => Batching::NONE,
+        };
         let mut sessions = vec![first];
         for _ in 1..count {
             sessions.push(loader.session(active)?);
         }
-        // Two waiting jobs per worker keep every worker busy; beyond that the submitter waits.
-        let (jobs, queue) = crossbeam_channel::bounded(2 * count);
-        let runs = Arc::new(AtomicU64::new(0));
-        let mut pool = Pool {
-            model: model.clone(),
-            jobs: Some(jobs),
-            workers: Vec::with_capacity(count),
-            active,
-            note,
-            output_names,
-            runs: runs.clone(),
-        };
-        for (i, session) in sessions.into_iter().enumerate() {
-            let (queue, runs) = (queue.clone(), runs.clone());
-            let worker = std::thread::Builder::new()
-                .name(format!("face-infer-{i}"))
-                .spawn(move || work(session, &queue, &runs))
-                .map_err(InferenceError::Thread)?;
-            pool.workers.push(worker);
-        }
-        Ok(pool)
+        let workers = Arc::new(start(&model.spec.id, sessions, batching)?);
+        Ok(Pool { model: model.clone(), workers, active, note, output_names })
     }
 
     pub fn model(&self) -> &ResolvedModel {
@@ -149,97 +116,32 @@ impl Pool {
     }
 
     pub fn workers(&self) -> usize {
-        self.workers.len()
+        self.workers.count()
+    }
+
+    /// Access for one stream.
+    pub fn handle(&self) -> Handle {
+        self.workers.handle()
+    }
+
+    pub fn stats(&self) -> PoolStats {
+        self.workers.stats()
     }
 
     pub fn output_names(&self) -> &[String] {
         &self.output_names
     }
-
-    /// Runs finished since the pool was made.
-    pub fn runs(&self) -> u64 {
-        self.runs.load(Ordering::Relaxed)
-    }
-
-    /// Runs every request, spread over all workers, and waits for the last. Requests come back in
-    /// their places with their outputs, also when one failed.
-    ///
-    /// # Errors
-    /// [`InferenceError::Run`] of the first request that failed; [`InferenceError::Deadline`] if
-    /// the answers are not there in time (the requests that are out are then lost).
-    pub fn run(
-        &self,
-        requests: &mut [Request],
-        deadline: Option<Instant>,
-    ) -> Result<(), InferenceError> {
-        let fail = |reason: &str| InferenceError::Run {
-            model: self.model.spec.id.clone(),
-            reason: reason.to_owned(),
-        };
-        let late = || InferenceError::Deadline { model: self.model.spec.id.clone() };
-        let jobs = self.jobs.as_ref().ok_or_else(|| fail("the pool is closed"))?;
-        let (reply, answers) = crossbeam_channel::bounded(requests.len().max(1));
-        for (tag, slot) in requests.iter_mut().enumerate() {
-            let job = Job { request: std::mem::take(slot), tag, reply: reply.clone() };
-            let sent = match deadline {
-                Some(deadline) => jobs.send_deadline(job, deadline).map_err(|e| e.is_timeout()),
-                None => jobs.send(job).map_err(|_| false),
-            };
-            sent.map_err(|timeout| if timeout { late() } else { fail("the workers are gone") })?;
-        }
-        drop(reply);
-        let mut failed = None;
-        for _ in 0..requests.len() {
-            let answer = match deadline {
-                Some(deadline) => answers.recv_deadline(deadline).map_err(|e| e.is_timeout()),
-                None => answers.recv().map_err(|_| false),
-            };
-            let answer = answer
-                .map_err(|timeout| if timeout { late() } else { fail("the workers are gone") })?;
-            requests[answer.tag] = answer.request;
-            if let Err(reason) = answer.result {
-                failed.get_or_insert(reason);
-            }
-        }
-        failed.map_or(Ok(()), |reason| Err(fail(&reason)))
-    }
 }
 
-impl Drop for Pool {
-    fn drop(&mut self) {
-        // Without senders the workers leave after the job at hand.
-        self.jobs = None;
-        for worker in self.workers.drain(..) {
-            let _ = worker.join();
-        }
-    }
-}
-
-fn work(mut session: Session, queue: &Receiver<Job>, runs: &AtomicU64) {
-    while let Ok(Job { mut request, tag, reply }) = queue.recv() {
-        // A panic in here must cost one request, not the host process.
-        let result = catch_unwind(AssertUnwindSafe(|| run_session(&mut session, &mut request)))
-            .unwrap_or_else(|_| Err("the inference thread panicked".to_owned()));
-        runs.fetch_add(1, Ordering::Relaxed);
-        // The receiver is gone when its deadline passed: nobody waits for this answer.
-        let _ = reply.send(Answer { request, tag, result });
-    }
-}
-
-fn run_session(session: &mut Session, request: &mut Request) -> Result<(), String> {
-    let input = TensorRef::from_array_view(&request.input).map_err(|e| e.to_string())?;
-    let begun = cpu::thread_time();
-    let outputs = session.run(ort::inputs![input]).map_err(|e| e.to_string())?;
-    let spent = cpu::thread_time().saturating_sub(begun).as_nanos();
-    RUN_TIME.fetch_add(u64::try_from(spent).unwrap_or(u64::MAX), Ordering::Relaxed);
-    request.outputs.resize_with(outputs.len(), || ArrayD::zeros(IxDyn(&[0])));
-    for (value, output) in outputs.values().zip(&mut request.outputs) {
-        let value = value.try_extract_array::<f32>().map_err(|e| e.to_string())?;
-        if value.shape() == output.shape() {
-            output.assign(&value);
-        } else {
-            *output = value.to_owned();
-        }
-    }
-    Ok(())
+/// Starts a worker per session.
+fn start(
+    model: &str,
+    sessions: Vec<Session>,
+    batching: Batching,
+) -> Result<Workers, InferenceError> {
+    let runner = |session| {
+        let mut runner = SessionRunner::new(session);
+        Box::new(move |requests: &mut [_]| runner.run(requests)) as Runner
+    };
+    Workers::start(model, sessions.into_iter().map(runner).collect(), batching)
 }
