@@ -119,3 +119,7 @@ fn fill(output: &mut ArrayD<f32>, shape: &[i64], values: &[f32]) {
         kept.copy_from_slice(values);
     }
 }
+
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;

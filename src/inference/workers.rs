@@ -272,3 +272,7 @@ impl Worker<'_> {
 fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+#[path = "workers_tests.rs"]
+mod tests;
