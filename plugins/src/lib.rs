@@ -1,5 +1,6 @@
 //! GStreamer elements that find, follow, recognise and draw faces, and keep clips of them.
 
+mod cancel;
 pub mod clipsink;
 mod context_query;
 pub mod crops;

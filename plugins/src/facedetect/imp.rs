@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use face_core::detect::{DetectError, DetectOptions, Detection, Detector};
 use face_core::geometry::{BBox, Landmarks, Point};
+use face_core::inference::InferenceError;
 use face_core::model::{self, Task};
 use gst::glib;
 use gst::prelude::*;
@@ -23,6 +24,7 @@ use gst::subclass::prelude::*;
 use gst_base::subclass::prelude::*;
 use parking_lot::Mutex;
 
+use crate::cancel::Cancel;
 use crate::context_query;
 use crate::live::Lateness;
 use crate::meta::{Face, FrameFaces, write_rois};
@@ -135,6 +137,7 @@ pub struct FaceDetect {
     stats: Mutex<Stats>,
     active_provider: Mutex<&'static str>,
     lateness: Lateness,
+    cancel: Cancel,
 }
 
 impl FaceDetect {
@@ -171,9 +174,7 @@ impl FaceDetect {
         let deadline = live.then(|| Instant::now() + LIVE_DEADLINE);
         match state.detector.detect(&view, &options, deadline, &mut state.faces) {
             Ok(()) => Ok(true),
-            Err(DetectError::Inference(
-                e @ face_core::inference::InferenceError::Deadline { .. },
-            )) => {
+            Err(DetectError::Inference(e @ InferenceError::Deadline { .. })) => {
                 self.stats.lock().late += 1;
                 self.warn(state, &e.to_string());
                 Ok(false)
@@ -371,6 +372,16 @@ impl ElementImpl for FaceDetect {
         static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(crate::pads::templates);
         &TEMPLATES
     }
+
+    fn change_state(
+        &self,
+        transition: gst::StateChange,
+    ) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
+        if transition == gst::StateChange::PausedToReady {
+            self.cancel.cancel();
+        }
+        self.parent_change_state(transition)
+    }
 }
 
 impl BaseTransformImpl for FaceDetect {
@@ -394,6 +405,7 @@ impl BaseTransformImpl for FaceDetect {
             pool.active_provider(),
             pool.workers()
         );
+        self.cancel.set(detector.canceller());
         *self.stats.lock() = Stats::default();
         *self.active_provider.lock() = pool.active_provider().as_str();
         self.lateness.reset();
@@ -436,7 +448,9 @@ impl BaseTransformImpl for FaceDetect {
                     state.until_look = 0;
                 }
             }
+            gst::EventView::FlushStart(_) => self.cancel.cancel(),
             gst::EventView::FlushStop(_) => {
+                self.cancel.resume();
                 self.lateness.reset();
                 if let Some(state) = &mut *self.state.lock() {
                     state.until_look = 0;
@@ -490,6 +504,9 @@ impl BaseTransformImpl for FaceDetect {
         let info = state.info.clone().ok_or(gst::FlowError::NotNegotiated)?;
         let looked = match self.look(state, &settings, &info, buffer) {
             Ok(looked) => looked,
+            Err(DetectError::Inference(InferenceError::Cancelled { .. })) => {
+                return Err(gst::FlowError::Flushing);
+            }
             Err(e) => {
                 drop(guard);
                 gst::element_imp_error!(self, gst::StreamError::Failed, ("{}", with_causes(&e)));

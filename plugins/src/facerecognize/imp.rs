@@ -67,6 +67,7 @@ use super::properties::{self, Settings};
 use super::signals::{self, EnrollSettings};
 use super::stream::{Options, Report, Stats, Stream, When};
 use super::watch::Told;
+use crate::cancel::Cancel;
 use crate::context_query;
 use crate::live::Lateness;
 use crate::meta::{self, FrameFaces, Mapping, Origin};
@@ -109,6 +110,7 @@ pub struct FaceRecognize {
     stats: Mutex<Stats>,
     active_provider: Mutex<&'static str>,
     lateness: Lateness,
+    cancel: Cancel,
     /// A signal wrote to the gallery: the next frame reads it.
     pub(super) refresh_now: AtomicBool,
     /// One more for every signal that works on the gallery, also after its caller gave up.
@@ -328,6 +330,16 @@ impl ElementImpl for FaceRecognize {
         static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(crate::pads::templates);
         &TEMPLATES
     }
+
+    fn change_state(
+        &self,
+        transition: gst::StateChange,
+    ) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
+        if transition == gst::StateChange::PausedToReady {
+            self.cancel.cancel();
+        }
+        self.parent_change_state(transition)
+    }
 }
 
 impl BaseTransformImpl for FaceRecognize {
@@ -352,6 +364,7 @@ impl BaseTransformImpl for FaceRecognize {
         *self.stats.lock() = Stats::default();
         *self.active_provider.lock() = pool.active_provider().as_str();
         self.lateness.reset();
+        self.cancel.set(embedder.canceller());
         let mut stream = Stream::new(embedder, gallery);
         stream.watch.set_options(settings.alerts.clone());
         *self.state.lock() = Some(State {
@@ -387,6 +400,11 @@ impl BaseTransformImpl for FaceRecognize {
     }
 
     fn sink_event(&self, event: gst::Event) -> bool {
+        match event.view() {
+            gst::EventView::FlushStart(_) => self.cancel.cancel(),
+            gst::EventView::FlushStop(_) => self.cancel.resume(),
+            _ => {}
+        }
         let eos = matches!(event.view(), gst::EventView::Eos(_));
         let reset =
             matches!(event.view(), gst::EventView::StreamStart(_) | gst::EventView::FlushStop(_));
@@ -448,6 +466,7 @@ impl BaseTransformImpl for FaceRecognize {
                 self.post(posts, &options);
                 Ok(gst::FlowSuccess::Ok)
             }
+            Err(InferenceError::Cancelled { .. }) => Err(gst::FlowError::Flushing),
             Err(e) => {
                 gst::element_imp_error!(self, gst::StreamError::Failed, ("{}", with_causes(&e)));
                 Err(gst::FlowError::Error)
