@@ -103,6 +103,7 @@ impl Chain {
             recognition: options.recognition.clone(),
             gallery: options.gallery.as_ref(),
             embeddings: options.embeddings,
+            lookahead: true,
             properties: if options.scene_cuts { &scene_cuts } else { &[] },
         })?;
         chain.extend(faces.in_order());

@@ -257,6 +257,8 @@ pub(crate) struct FaceOptions<'a> {
     pub(crate) gallery: Option<&'a Location>,
     /// Put the embeddings into the metadata.
     pub(crate) embeddings: bool,
+    /// Search several frames at a time; for files, where nobody waits for a single frame.
+    pub(crate) lookahead: bool,
     /// Set last, so that they win.
     pub(crate) properties: &'a [Property],
 }
@@ -280,6 +282,9 @@ impl FaceElements {
             detector.set_property("model", model);
         }
         detector.set_property("interval", if *every_face { 1 } else { *interval });
+        if options.lookahead {
+            detector.set_property("lookahead", lookahead(options.recognition.threads));
+        }
         let tracker = make("facetrack", "track")?;
         let recognizer = make("facerecognize", "recognize")?;
         if let Some(model) = embedder {
@@ -311,6 +316,15 @@ impl FaceElements {
         let Self { detector, between, tracker, recognizer } = self;
         [detector, between, tracker, recognizer].map(Clone::clone)
     }
+}
+
+/// As many frames beside the one that is waited for as there are inference threads, so that none of
+/// them idles while the next picture is decoded.
+fn lookahead(threads: u32) -> u32 {
+    /// More than one decoder can supply.
+    const MOST: u32 = 8;
+    let cores = || std::thread::available_parallelism().map_or(1, |n| n.get() as u32);
+    if threads > 0 { threads.min(MOST) } else { cores().min(MOST) }
 }
 
 fn inference(element: &gst::Element, options: &Recognition) {

@@ -202,6 +202,7 @@ impl TrackerPipeline {
             recognition: self.recognition.clone(),
             gallery: self.gallery.as_ref(),
             embeddings: self.embeddings,
+            lookahead: false,
             properties: &self.properties,
         })
     }

@@ -11,6 +11,7 @@
 //! gst-launch-1.0 filesrc location=clip.mp4 ! decodebin ! videoconvert ! onnxfacedetect ! queue max-size-buffers=2 max-size-bytes=0 max-size-time=0 ! faceannotate ! videoconvert ! autovideosink
 //! ```
 
+use std::collections::VecDeque;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,8 @@ use face_core::model::{self, Task};
 use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
+use gst_base::prelude::*;
+use gst_base::subclass::base_transform::GenerateOutputSuccess;
 use gst_base::subclass::prelude::*;
 use parking_lot::Mutex;
 
@@ -63,6 +66,7 @@ struct LookSettings {
     min_face_size: u32,
     max_faces: u32,
     interval: u32,
+    lookahead: u32,
 }
 
 impl Default for LookSettings {
@@ -74,6 +78,7 @@ impl Default for LookSettings {
             min_face_size: 0,
             max_faces: 0,
             interval: 0,
+            lookahead: 0,
         }
     }
 }
@@ -104,17 +109,42 @@ impl LookSettings {
     }
 }
 
+/// A buffer on its way through the element.
+#[derive(Debug)]
+struct Frame {
+    buffer: gst::Buffer,
+    /// The detector was given it.
+    looked: bool,
+}
+
 /// Exists between start and stop.
 #[derive(Debug)]
 struct State {
     detector: Detector,
     info: Option<gst_video::VideoInfo>,
     faces: Vec<Detection>,
-    /// Frames since stream-start.
+    /// Frames that have not gone on, the oldest first.
+    frames: VecDeque<Frame>,
+    /// Id of the next frame that goes on: how many have since stream-start.
     frame_id: u64,
     /// Frames until the next look.
     until_look: u64,
     last_warning: Option<Instant>,
+}
+
+impl State {
+    /// Must the oldest frame go on before another one is taken? What the detector was not given
+    /// waits for nothing but the frames before it.
+    fn is_full(&self, lookahead: usize) -> bool {
+        let Some(oldest) = self.frames.front() else { return false };
+        // Frames between those that are looked at are held, too, but not any number.
+        !oldest.looked || self.detector.submitted() > lookahead || self.frames.len() > 2 * lookahead
+    }
+
+    fn give_up(&mut self) {
+        self.detector.give_up();
+        self.frames.clear();
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -127,7 +157,8 @@ struct Stats {
     faces: u64,
 }
 
-/// Lock order: settings, state, then any of the others; none is held while a message is posted.
+/// Lock order: settings, state, then any of the others; none is held while a message is posted or a
+/// buffer pushed.
 /// `state` is held through inference: besides start() and stop() only the streaming thread takes
 /// it.
 #[derive(Debug, Default)]
@@ -141,22 +172,22 @@ pub struct FaceDetect {
 }
 
 impl FaceDetect {
-    /// Looks at the frame if it is its turn. `None`: this frame was not looked at.
+    /// Gives the frame to the detector if it is its turn; was it?
     fn look(
         &self,
         state: &mut State,
         settings: &LookSettings,
         info: &gst_video::VideoInfo,
         buffer: &gst::BufferRef,
-    ) -> Result<bool, DetectError> {
+        live: bool,
+    ) -> bool {
         if state.until_look > 0 {
             state.until_look -= 1;
-            return Ok(false);
+            return false;
         }
-        let live = self.lateness.is_live(self.obj().upcast_ref());
         if live && self.lateness.is_late(self.obj().upcast_ref(), buffer) {
             self.stats.lock().late += 1;
-            return Ok(false);
+            return false;
         }
         state.until_look = settings.interval_at(info.fps()).saturating_sub(1);
         let frame = gst_video::VideoFrameRef::from_buffer_ref_readable(buffer, info);
@@ -166,13 +197,55 @@ impl FaceDetect {
             Ok(view) => view,
             Err(reason) => {
                 self.stats.lock().unreadable += 1;
-                self.warn(state, &format!("frame {} cannot be read: {reason}", state.frame_id));
-                return Ok(false);
+                let id = state.frame_id + state.frames.len() as u64;
+                self.warn(state, &format!("frame {id} cannot be read: {reason}"));
+                return false;
             }
         };
         let options = settings.detect_options(&state.detector);
         let deadline = live.then(|| Instant::now() + LIVE_DEADLINE);
-        match state.detector.detect(&view, &options, deadline, &mut state.faces) {
+        state.detector.submit(&view, &options, deadline);
+        true
+    }
+
+    /// Takes a buffer in.
+    fn begin(
+        &self,
+        state: &mut State,
+        settings: &LookSettings,
+        buffer: gst::Buffer,
+        live: bool,
+    ) -> Result<(), gst::FlowError> {
+        let info = state.info.clone().ok_or(gst::FlowError::NotNegotiated)?;
+        let looked = self.look(state, settings, &info, &buffer, live);
+        state.frames.push_back(Frame { buffer, looked });
+        Ok(())
+    }
+
+    /// Waits for the oldest frame and writes into its buffer what was found.
+    fn finish(&self, state: &mut State) -> Result<Option<gst::Buffer>, DetectError> {
+        let Some(Frame { mut buffer, looked }) = state.frames.pop_front() else { return Ok(None) };
+        let looked = looked && self.wait(state)?;
+        let Some(info) = &state.info else { return Ok(None) };
+        let faces = frame_faces(state, info, looked);
+        let (width, height) = (info.width(), info.height());
+        state.frame_id += 1;
+        {
+            let mut stats = self.stats.lock();
+            stats.frames += 1;
+            stats.looked += u64::from(looked);
+            stats.faces += faces.faces.len() as u64;
+            stats.not_finite = state.detector.not_finite();
+        }
+        let target = buffer.make_mut();
+        faces.write(target);
+        write_rois(target, &faces, width, height);
+        Ok(Some(buffer))
+    }
+
+    /// Waits for what the detector found; false if that took too long.
+    fn wait(&self, state: &mut State) -> Result<bool, DetectError> {
+        match state.detector.finish(&mut state.faces) {
             Ok(()) => Ok(true),
             Err(DetectError::Inference(e @ InferenceError::Deadline { .. })) => {
                 self.stats.lock().late += 1;
@@ -180,6 +253,37 @@ impl FaceDetect {
                 Ok(false)
             }
             Err(e) => Err(e),
+        }
+    }
+
+    /// The flow that an error means, which is posted unless the element only stops.
+    fn flow_error(&self, error: &DetectError) -> gst::FlowError {
+        if let DetectError::Inference(InferenceError::Cancelled { .. }) = error {
+            return gst::FlowError::Flushing;
+        }
+        gst::element_imp_error!(self, gst::StreamError::Failed, ("{}", with_causes(error)));
+        gst::FlowError::Error
+    }
+
+    /// Sends on the frames that are still here, before something else that is in order with them.
+    fn drain(&self) {
+        loop {
+            let finished = match &mut *self.state.lock() {
+                Some(state) => self.finish(state),
+                None => return,
+            };
+            let sent = match finished {
+                Ok(Some(buffer)) => self.obj().src_pad().push(buffer).map(drop),
+                Ok(None) => return,
+                Err(error) => Err(self.flow_error(&error)),
+            };
+            if let Err(error) = sent {
+                gst::debug!(CAT, imp = self, "the frames that were left are lost: {error}");
+                if let Some(state) = &mut *self.state.lock() {
+                    state.give_up();
+                }
+                return;
+            }
         }
     }
 
@@ -287,6 +391,18 @@ impl ObjectImpl for FaceDetect {
                     .default_value(defaults.look.interval)
                     .mutable_playing()
                     .build(),
+                glib::ParamSpecUInt::builder("lookahead")
+                    .nick("Lookahead")
+                    .blurb(
+                        "How many further frames are searched while one is waited for, so that one \
+                         stream uses several cores; frames go on that much later, and the results \
+                         are the same. Not on live streams (0 = each frame goes on before the next \
+                         one is taken)",
+                    )
+                    .maximum(64)
+                    .default_value(defaults.look.lookahead)
+                    .mutable_playing()
+                    .build(),
                 glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
                     .nick("Statistics")
                     .blurb(
@@ -314,6 +430,7 @@ impl ObjectImpl for FaceDetect {
             "min-face-size" => settings.look.min_face_size = value.get().unwrap_or_default(),
             "max-faces" => settings.look.max_faces = value.get().unwrap_or_default(),
             "interval" => settings.look.interval = value.get().unwrap_or_default(),
+            "lookahead" => settings.look.lookahead = value.get().unwrap_or_default(),
             name => gst::error!(CAT, imp = self, "property {name} cannot be set"),
         }
     }
@@ -331,6 +448,7 @@ impl ObjectImpl for FaceDetect {
             "min-face-size" => settings.look.min_face_size.to_value(),
             "max-faces" => settings.look.max_faces.to_value(),
             "interval" => settings.look.interval.to_value(),
+            "lookahead" => settings.look.lookahead.to_value(),
             "stats" => {
                 let stats = *self.stats.lock();
                 gst::Structure::builder("stats")
@@ -413,6 +531,7 @@ impl BaseTransformImpl for FaceDetect {
             detector,
             info: None,
             faces: Vec::new(),
+            frames: VecDeque::new(),
             frame_id: 0,
             until_look: 0,
             last_warning: None,
@@ -441,6 +560,10 @@ impl BaseTransformImpl for FaceDetect {
     }
 
     fn sink_event(&self, event: gst::Event) -> bool {
+        let flush = matches!(event.view(), gst::EventView::FlushStop(_));
+        if event.is_serialized() && !flush {
+            self.drain();
+        }
         match event.view() {
             gst::EventView::StreamStart(_) => {
                 if let Some(state) = &mut *self.state.lock() {
@@ -453,6 +576,7 @@ impl BaseTransformImpl for FaceDetect {
                 self.cancel.resume();
                 self.lateness.reset();
                 if let Some(state) = &mut *self.state.lock() {
+                    state.give_up();
                     state.until_look = 0;
                 }
             }
@@ -475,6 +599,9 @@ impl BaseTransformImpl for FaceDetect {
                 context_query::add(query, self.obj().upcast_ref(), "onnxfacedetect", facts);
             }
         }
+        if direction == gst::PadDirection::Sink && query.is_serialized() {
+            self.drain();
+        }
         BaseTransformImplExt::parent_query(self, direction, query)
     }
 
@@ -492,39 +619,29 @@ impl BaseTransformImpl for FaceDetect {
         self.parent_submit_input_buffer(is_discont, buffer)
     }
 
-    fn transform_ip(
-        &self,
-        buffer: &mut gst::BufferRef,
-    ) -> Result<gst::FlowSuccess, gst::FlowError> {
+    /// Called after each buffer until there is no output: the oldest frame goes on when there are
+    /// more than `lookahead` after it.
+    fn generate_output(&self) -> Result<GenerateOutputSuccess, gst::FlowError> {
         let settings = self.settings.lock().look;
+        let live = self.lateness.is_live(self.obj().upcast_ref());
+        let lookahead = if live { 0 } else { settings.lookahead as usize };
+        let queued = self.take_queued_buffer();
         let mut guard = self.state.lock();
         let Some(state) = guard.as_mut() else {
             return Err(gst::FlowError::Flushing);
         };
-        let info = state.info.clone().ok_or(gst::FlowError::NotNegotiated)?;
-        let looked = match self.look(state, &settings, &info, buffer) {
-            Ok(looked) => looked,
-            Err(DetectError::Inference(InferenceError::Cancelled { .. })) => {
-                return Err(gst::FlowError::Flushing);
-            }
-            Err(e) => {
-                drop(guard);
-                gst::element_imp_error!(self, gst::StreamError::Failed, ("{}", with_causes(&e)));
-                return Err(gst::FlowError::Error);
-            }
-        };
-        let faces = frame_faces(state, &info, looked);
-        state.frame_id += 1;
-        {
-            let mut stats = self.stats.lock();
-            stats.frames += 1;
-            stats.looked += u64::from(looked);
-            stats.faces += faces.faces.len() as u64;
-            stats.not_finite = state.detector.not_finite();
+        if let Some(buffer) = queued {
+            self.begin(state, &settings, buffer, live)?;
         }
+        if !state.is_full(lookahead) {
+            return Ok(GenerateOutputSuccess::NoOutput);
+        }
+        let finished = self.finish(state);
         drop(guard);
-        faces.write(buffer);
-        write_rois(buffer, &faces, info.width(), info.height());
-        Ok(gst::FlowSuccess::Ok)
+        match finished {
+            Ok(Some(buffer)) => Ok(GenerateOutputSuccess::Buffer(buffer)),
+            Ok(None) => Ok(GenerateOutputSuccess::NoOutput),
+            Err(error) => Err(self.flow_error(&error)),
+        }
     }
 }
