@@ -1,6 +1,7 @@
 //! The threads of a pool: they take requests from the queue, run them, and put the answers into
 //! the mailboxes. What a run is they are told by a closure, and know nothing of ONNX Runtime.
 
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -232,25 +233,24 @@ impl Worker<'_> {
         let counters = &self.shared.counters;
         counters.running.fetch_add(count as u64, Relaxed);
         self.requests.extend(batch.iter_mut().map(|w| std::mem::take(&mut w.item.request)));
-        let mut together = Some(self.run(0..count));
-        if count > 1 && together.as_ref().is_some_and(|(outcome, _)| *outcome != Outcome::Done) {
-            together = None;
-        }
+        let (outcome, spent) = self.run(0..count);
+        let good = count == 1 || outcome == Outcome::Done;
+        let together = good.then(|| (outcome, spent.share(count)));
         for (i, Waiting { mut item, .. }) in batch.drain(..).enumerate() {
             let (outcome, spent) = match &together {
-                Some((outcome, spent)) => (outcome.clone(), spent.share(count)),
+                Some(together) => together.clone(),
                 None => self.run(i..i + 1),
             };
             counters.running.fetch_sub(1, Relaxed);
+            counters.requests.fetch_add(1, Relaxed);
             item.request = std::mem::take(&mut self.requests[i]);
             let waited = begun.saturating_duration_since(item.submitted);
             item.answer(outcome, Spent { waited, ..spent });
         }
-        counters.requests.fetch_add(count as u64, Relaxed);
         self.requests.clear();
     }
 
-    fn run(&mut self, range: std::ops::Range<usize>) -> (Outcome, Spent) {
+    fn run(&mut self, range: Range<usize>) -> (Outcome, Spent) {
         let begun = Instant::now();
         let requests = &mut self.requests[range];
         // A panic in here must cost one request, not the host process.
