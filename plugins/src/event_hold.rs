@@ -2,9 +2,11 @@
 //! dropped downstream loses none.
 
 use std::collections::VecDeque;
+use std::time::SystemTime;
 
 use gst::prelude::*;
 
+use crate::camera_time;
 use crate::meta::Event;
 
 /// How long an event stays on the buffers, unless set otherwise, ns of running time.
@@ -49,22 +51,22 @@ impl EventHold {
     }
 }
 
-/// An event that happens now, with a new id; `running_ns` is the running time of its picture.
-pub(crate) fn event(kind: &str, track_id: u64, running_ns: Option<u64>) -> Event {
+/// An event that happens now, with a new id; `running_ns` is the running time of its picture, and `taken`
+/// when it was taken, if that is known.
+pub(crate) fn event(
+    kind: &str,
+    track_id: u64,
+    running_ns: Option<u64>,
+    taken: Option<SystemTime>,
+) -> Event {
     Event {
         id: gst::glib::uuid_string_random().to_string(),
         kind: kind.to_owned(),
         track_id,
         running_time_ns: running_ns,
-        utc: now_utc(),
+        utc: Some(camera_time::text(taken)),
         ..Event::default()
     }
-}
-
-/// The wall clock, RFC 3339; `None` if it cannot be read.
-pub(crate) fn now_utc() -> Option<String> {
-    let now = gst::glib::DateTime::now_utc().ok()?;
-    now.format("%Y-%m-%dT%H:%M:%S.%fZ").ok().map(|text| text.to_string())
 }
 
 /// The property `event-hold`.
@@ -132,7 +134,7 @@ mod tests {
 
     #[test]
     fn events_differ_in_their_id_and_know_when_they_were() {
-        let (a, b) = (event("known-face", 7, Some(5)), event("known-face", 7, None));
+        let (a, b) = (event("known-face", 7, Some(5), None), event("known-face", 7, None, None));
         assert!(a.id != b.id && a.id.len() == 36, "{a:?} {b:?}");
         assert_eq!((a.kind.as_str(), a.track_id, a.running_time_ns), ("known-face", 7, Some(5)));
         assert!(a.utc.as_deref().is_some_and(|utc| utc.ends_with('Z')), "{a:?}");

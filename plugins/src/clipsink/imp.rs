@@ -466,7 +466,7 @@ impl ClipSink {
                 id: id.clone(),
                 kind: "trigger".to_owned(),
                 running_time_ns: time.and_then(|time| u64::try_from(time).ok()),
-                utc: crate::event_hold::now_utc(),
+                utc: Some(crate::camera_time::text(None)),
                 ..FaceEvent::default()
             };
             let trigger = Trigger { reason, ..metadata::trigger(&event) };

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, UNIX_EPOCH};
 
 use face_core::event::FaceEvent;
 use gst::prelude::*;
@@ -17,15 +16,13 @@ use super::sound;
 use super::stream::{Anchor, Ended, Stream};
 use super::worker::Task;
 use crate::meta::FrameFaces;
-use crate::{context_query, upstream_check};
+use crate::{camera_time, context_query, upstream_check};
 
 /// Key pictures of an encoder inside are no further apart, ns.
 const KEY_DISTANCE_NS: u64 = 950_000_000;
 /// Of a file so many bytes wait for the disk at most, where a camera may need `max-bytes`.
 const FILE_PENDING_BYTES: u64 = 1 << 20;
 const SLOW_DISK: &str = "the disk of the spool is too slow";
-/// From 1900, where NTP counts from, to 1970.
-const NTP_TO_UNIX_S: u64 = 2_208_988_800;
 
 fn segment_of(pad: &gst::Pad) -> gst::FormattedSegment<gst::ClockTime> {
     let event = pad.sticky_event::<gst::event::Segment>(0);
@@ -124,17 +121,7 @@ impl ClipSink {
     fn read_clock(&self, buffer: &gst::BufferRef, running: Option<i64>) {
         self.is_live();
         let Some(running) = running else { return };
-        let found = buffer.iter_meta::<gst::ReferenceTimestampMeta>().find_map(|meta| {
-            let ns = meta.timestamp().nseconds();
-            let name = meta.reference().structure(0)?.name().to_string();
-            let since = match name.as_str() {
-                "timestamp/x-ntp" => ns.checked_sub(NTP_TO_UNIX_S * 1_000_000_000)?,
-                "timestamp/x-unix" => ns,
-                _ => return None,
-            };
-            UNIX_EPOCH.checked_add(Duration::from_nanos(since))
-        });
-        if let Some(moment) = found
+        if let Some(moment) = camera_time::taken(buffer)
             && let Some(stream) = &mut *self.stream.lock()
         {
             stream.anchor = Some(Anchor { running, moment });

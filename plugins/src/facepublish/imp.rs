@@ -18,6 +18,7 @@ use super::outlet::{News, Pending, Publisher, Tell};
 use super::settings::Settings;
 use super::stream::Stream;
 use super::target::{Plan, StartError};
+use crate::camera_time;
 use crate::meta::FrameFaces;
 use crate::upstream_check::{self, UpstreamCheck};
 
@@ -197,7 +198,7 @@ impl BaseTransformImpl for FacePublish {
         &self,
         buffer: &gst::Buffer,
     ) -> Result<gst::FlowSuccess, gst::FlowError> {
-        let running_ns = self.running_time(buffer);
+        let (running_ns, taken) = (self.running_time(buffer), camera_time::taken(buffer));
         let read = FrameFaces::read(buffer);
         let mut stats = Stats { buffers: 1, ..Stats::default() };
         stats.without_meta = u64::from(read.is_none());
@@ -209,7 +210,7 @@ impl BaseTransformImpl for FacePublish {
             (malformed, full) = (None, false);
             match read {
                 Some(Ok(faces)) => {
-                    let items = running.stream.take(&faces, running_ns);
+                    let items = running.stream.take(&faces, running_ns, taken);
                     stats.count(&items);
                     full = running.push(items);
                 }

@@ -1,6 +1,7 @@
 //! What of a stream is told: each event once, frames at their rate, tracks when they have ended.
 
 use std::collections::{HashSet, VecDeque};
+use std::time::SystemTime;
 
 use face_core::event::FaceEvent;
 use face_core::identity::summary::{TrackSummaries, TrackSummary};
@@ -9,7 +10,7 @@ use face_core::publish::{Change, FaceTrack, NotifyRules, People, Rate};
 use super::convert;
 use super::mailbox::Item;
 use super::settings::PublishEvents;
-use crate::event_hold::now_utc;
+use crate::camera_time;
 use crate::meta::FrameFaces;
 
 /// Ids of events that are remembered: each is repeated on the buffers for a while.
@@ -43,6 +44,8 @@ pub(super) struct Stream {
     had_faces: bool,
     /// Of frames without a time.
     last_ns: u64,
+    /// When the last picture was taken, if the camera tells.
+    taken: Option<SystemTime>,
 }
 
 impl Stream {
@@ -55,15 +58,22 @@ impl Stream {
             people: choice.people.map(People::new),
             had_faces: false,
             last_ns: 0,
+            taken: None,
             choice,
         }
     }
 
     /// What the faces of a buffer give to tell.
-    pub(super) fn take(&mut self, faces: &FrameFaces, running_ns: Option<u64>) -> Vec<Item> {
+    pub(super) fn take(
+        &mut self,
+        faces: &FrameFaces,
+        running_ns: Option<u64>,
+        taken: Option<SystemTime>,
+    ) -> Vec<Item> {
         let mut items = Vec::new();
         let now = running_ns.unwrap_or(self.last_ns);
         self.last_ns = now;
+        self.taken = taken;
         self.take_frame(faces, running_ns, &mut items);
         for event in &faces.events {
             if self.is_new(&event.id) && self.is_told(event, faces) {
@@ -97,7 +107,7 @@ impl Stream {
         if !wanted && self.people.is_none() {
             return;
         }
-        let frame = convert::frame(faces, self.choice.camera.as_deref(), running_ns, now_utc());
+        let frame = convert::frame(faces, self.choice.camera.as_deref(), running_ns, self.utc());
         if let Some(people) = &mut self.people {
             items.extend(change(people.see(&frame)));
         }
@@ -122,8 +132,12 @@ impl Stream {
     fn summary(&self, track: &TrackSummary) -> Option<Item> {
         // The tracker was never sure that there was a face.
         let camera = self.choice.camera.clone();
-        let told = || Item::Track(Box::new(FaceTrack::new(track, camera, now_utc())));
+        let told = || Item::Track(Box::new(FaceTrack::new(track, camera, self.utc())));
         track.established.then(told)
+    }
+
+    fn utc(&self) -> Option<String> {
+        Some(camera_time::text(self.taken))
     }
 
     fn is_new(&mut self, id: &str) -> bool {

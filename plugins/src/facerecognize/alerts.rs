@@ -1,6 +1,7 @@
 //! The properties about alerts, and the message `face-alert`.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use face_core::identity::alert::{
     Alert, AlertMode, AlertRepeat, AlertRules, AlertSettings, RuleError,
@@ -222,6 +223,7 @@ pub(super) fn event(
     top_k: Vec<Candidate>,
     camera: Option<&str>,
     running_ns: Option<u64>,
+    taken: Option<SystemTime>,
 ) -> Event {
     Event {
         camera: camera.map(str::to_owned),
@@ -232,7 +234,7 @@ pub(super) fn event(
         previous_name: alert.previous.as_ref().map(|p| p.name.to_string()),
         top_k,
         dry_run: alert.dry_run,
-        ..event_hold::event(alert.kind.as_str(), alert.track_id, running_ns)
+        ..event_hold::event(alert.kind.as_str(), alert.track_id, running_ns, taken)
     }
 }
 

@@ -236,8 +236,9 @@ impl FaceRecognize {
             None => state.last_time_ns.map_or(0, next),
         };
         state.last_time_ns = Some(time_ns);
-        let pts = buffer.pts();
-        When { pts, running_time, time_ns, deadline: live.then(|| Instant::now() + LIVE_DEADLINE) }
+        let (pts, taken) = (buffer.pts(), crate::camera_time::taken(buffer));
+        let deadline = live.then(|| Instant::now() + LIVE_DEADLINE);
+        When { pts, running_time, taken, time_ns, deadline }
     }
 
     /// All tracks end; the stream does not go on if `reset`.

@@ -1,7 +1,7 @@
 //! What facerecognize knows of the stream at hand, and the work on one frame.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use face_core::embed::{Embedder, Embedding};
 use face_core::frame::FrameView;
@@ -91,6 +91,8 @@ pub(super) struct Stats {
 pub(super) struct When {
     pub(super) pts: Option<gst::ClockTime>,
     pub(super) running_time: Option<gst::ClockTime>,
+    /// When the picture was taken, if the camera tells.
+    pub(super) taken: Option<SystemTime>,
     /// What the schedule counts in: running time, or where a buffer without one should be.
     pub(super) time_ns: u64,
     pub(super) deadline: Option<Instant>,
@@ -307,6 +309,6 @@ pub(super) fn event(track_id: u64, person: Option<&Match>, when: &When) -> Event
         person_id: person.map(|p| p.person_id.to_string()),
         name: person.map(|p| p.name.to_string()),
         similarity: person.map(|p| p.similarity),
-        ..event_hold::event(FACE_IDENTITY, track_id, running_ns)
+        ..event_hold::event(FACE_IDENTITY, track_id, running_ns, when.taken)
     }
 }

@@ -1,16 +1,22 @@
 //! The message `face-track` at the end of a track.
 
+use std::time::SystemTime;
+
 use face_core::identity::summary::{BestShot, Tally, TrackSummary};
 use gst::glib;
 use gst::prelude::*;
 
-use crate::event_hold;
+use crate::camera_time;
 use crate::meta;
 
 /// Name of the message, which facetrack posts where no facerecognize does.
 pub(super) const FACE_TRACK: &str = "face-track";
 
-pub(super) fn message(track: &TrackSummary, camera: Option<&str>) -> gst::Structure {
+pub(super) fn message(
+    track: &TrackSummary,
+    camera: Option<&str>,
+    taken: Option<SystemTime>,
+) -> gst::Structure {
     let mut s = gst::Structure::builder(FACE_TRACK)
         .field("track-id", track.track_id)
         .field("first-seen", track.first_seen_ns)
@@ -37,9 +43,7 @@ pub(super) fn message(track: &TrackSummary, camera: Option<&str>) -> gst::Struct
     if let Some(camera) = camera {
         s.set("camera", meta::text(camera));
     }
-    if let Some(utc) = event_hold::now_utc() {
-        s.set("utc", utc);
-    }
+    s.set("utc", camera_time::text(taken));
     s
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use face_core::gallery::{Gallery, GalleryError, Identification};
 use face_core::identity::alert::{Alert, AlertCounts, Alerts, Verdict};
@@ -30,6 +31,7 @@ pub(super) struct Told {
 struct Last {
     pts: Option<gst::ClockTime>,
     running_ns: Option<u64>,
+    taken: Option<SystemTime>,
     now: Moment,
 }
 
@@ -98,6 +100,7 @@ impl Watch {
         self.last = Last {
             pts: when.pts,
             running_ns: when.running_time.map(gst::ClockTime::nseconds),
+            taken: when.taken,
             now: Moment { frame: faces.frame_id, time_ns: when.time_ns },
         };
         let mut told = Told::default();
@@ -182,7 +185,8 @@ impl Watch {
         told: &mut Told,
     ) {
         let camera = self.options.camera.as_deref();
-        let event = alerts::event(alert, top_k, camera, self.last.running_ns);
+        let Last { running_ns, taken, .. } = self.last;
+        let event = alerts::event(alert, top_k, camera, running_ns, taken);
         let sample = || identities.get(alert.track_id)?.samples().first()?.crop.to_png().ok();
         let crop = if self.options.crop { sample() } else { None };
         told.messages.push(alerts::message(&event, &alert.zones, self.last.pts, crop));
@@ -194,7 +198,11 @@ impl Watch {
     fn sum_up(&self, track: &TrackSummary, told: &mut Told) {
         // What the tracker took back was no face.
         if track.established {
-            told.messages.push(track_summary::message(track, self.options.camera.as_deref()));
+            told.messages.push(track_summary::message(
+                track,
+                self.options.camera.as_deref(),
+                self.last.taken,
+            ));
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::event_hold::DEFAULT_HOLD_NS;
 use crate::frame::{self, ViewError};
 use crate::meta::{self, Event, FrameFaces, Mapping, MetaError};
 use crate::upstream_check::UpstreamCheck;
-use crate::{relink, split};
+use crate::{camera_time, relink, split};
 
 pub(super) static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new("facetrack", gst::DebugColorFlags::empty(), Some("Face tracker"))
@@ -314,6 +314,7 @@ impl State {
             running_ns,
             step_ns: crate::frame::duration_ns(info).or(buffer.duration().map(|d| d.nseconds())),
             discont: buffer.flags().contains(gst::BufferFlags::DISCONT),
+            taken: camera_time::taken(buffer),
         };
         let mut report = Report::default();
         let (time_ns, jumped) = stream.advance(stamp);

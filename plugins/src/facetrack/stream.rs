@@ -1,6 +1,7 @@
 //! What facetrack knows of its stream: the tracker, and the time of the last frame.
 
 use std::collections::HashMap;
+use std::time::SystemTime;
 
 use face_core::frame::FrameView;
 use face_core::identity::Status;
@@ -28,6 +29,8 @@ pub(super) struct Stamp {
     /// 1 / frame rate or, without one, the buffer's duration, ns.
     pub(super) step_ns: Option<u64>,
     pub(super) discont: bool,
+    /// When the picture was taken, if the camera tells.
+    pub(super) taken: Option<SystemTime>,
 }
 
 /// A setting that cannot work.
@@ -55,6 +58,8 @@ pub(super) struct Stream {
     cuts: Option<SceneCutDetector>,
     last_ns: Option<u64>,
     last_step_ns: u64,
+    /// Of the last picture.
+    taken: Option<SystemTime>,
     /// Of every live track.
     known: HashMap<u64, Known>,
     /// Tracks that ended between two frames: the next meta lists them.
@@ -75,6 +80,7 @@ impl Stream {
             cuts: None,
             last_ns: None,
             last_step_ns: FALLBACK_STEP_NS,
+            taken: None,
             known: HashMap::new(),
             ended_between: Vec::new(),
             zones: ZoneWatch::default(),
@@ -201,7 +207,7 @@ impl Stream {
     fn collect_events(&mut self) {
         for news in self.zones.drain_events() {
             let kind = format!("{ZONE_KIND}{}", news.kind.as_str());
-            let mut event = event_hold::event(&kind, news.track_id, Some(news.time_ns));
+            let mut event = event_hold::event(&kind, news.track_id, Some(news.time_ns), self.taken);
             event.zone = Some(news.zone.to_string());
             event.dwell_ns = Some(news.dwell_ns);
             event.camera.clone_from(&self.camera);
@@ -216,6 +222,7 @@ impl Stream {
         let step = stamp.step_ns.filter(|s| *s > 0).unwrap_or(FALLBACK_STEP_NS);
         let expected = self.last_ns.map_or(0, |last| last.saturating_add(self.last_step_ns));
         let time = stamp.running_ns.unwrap_or(expected);
+        self.taken = stamp.taken;
         let mut ended = Vec::new();
         if let Some(last) = self.last_ns {
             let back = last.saturating_sub(time);

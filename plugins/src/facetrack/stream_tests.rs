@@ -6,7 +6,7 @@ use super::*;
 const MS: u64 = 1_000_000;
 
 fn stamp(running_ms: Option<u64>, discont: bool) -> Stamp {
-    Stamp { running_ns: running_ms.map(|t| t * MS), step_ns: Some(40 * MS), discont }
+    Stamp { running_ns: running_ms.map(|t| t * MS), step_ns: Some(40 * MS), discont, taken: None }
 }
 
 fn frame(x: Option<f32>) -> FrameFaces {
