@@ -13,7 +13,8 @@
 #   CAMERA    name of the camera in keys and messages (default: camera)
 #   WEBHOOK   https:// address that is told of every event, and of every stored clip with a link to it
 #   SPOOL     folder for clips until they are stored (default: what GST_FACE_SPOOL says, else in the user's state)
-#   LATENCY   how long packets of a network camera may be late, in milliseconds (default 200)
+#   CAMERA_USER, CAMERA_PASSWORD, LATENCY, PROTOCOLS, RETRIES
+#             of a network camera, as in pipelines/rtsp-to-screen.sh
 set -euo pipefail
 # shellcheck source=pipelines/environment.sh
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
@@ -21,13 +22,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 case ${1:-} in -h | --help) print_help "${BASH_SOURCE[0]}"; exit 0 ;; esac
 [ $# -eq 2 ] || die "a camera or video and a storage are needed" "see pipelines/clips.sh --help"
 find_plugin
-case $1 in
-  rtsp://* | rtsps://*)
-    source=(rtspsrc location="$1" latency="${LATENCY:-200}" protocols=tcp ! "application/x-rtp,media=video") ;;
-  *)
-    [ -f "$1" ] || die "'$1' is neither a file nor a network camera"
-    source=(filesrc location="$1") ;;
-esac
+open_source "$1"
 
 # One branch is kept as it is, the other is looked at; clipsink matches them by their times.
 show_messages "clip-spooled|clip-stored|clip-failed" \

@@ -44,6 +44,21 @@ find_facectl() {
   fi
 }
 
+# Sets source to what reads $1: a network camera, which is connected to again when it is lost, a camera of this machine, or a
+# file. Of the password only the name of its variable is handed on: command lines are no secret.
+open_source() {
+  case $1 in
+    rtsp://* | rtsps://*)
+      source=(facecamerasrc uri="$1" latency="${LATENCY:-200}" protocols="${PROTOCOLS:-tcp}" max-retries="${RETRIES:--1}"
+        ${CAMERA_USER:+username="$CAMERA_USER"} ${CAMERA_PASSWORD:+password-env=CAMERA_PASSWORD}) ;;
+    /dev/*) source=(v4l2src device="$1") ;;
+    *)
+      [ -f "$1" ] || die "'$1' is neither a file nor a camera"
+      # shellcheck disable=SC2034 # used by the pipelines
+      source=(filesrc location="$1") ;;
+  esac
+}
+
 # Runs a pipeline and prints only who was recognised: per message face-identity a line with the name of the element that
 # posted it. Errors go to standard error. Ctrl-C ends the stream, so that a file is finished; the filter stays until the
 # pipeline has ended.

@@ -25,14 +25,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 case ${1:-} in -h | --help) print_help "${BASH_SOURCE[0]}"; exit 0 ;; esac
 [ $# -eq 2 ] || die "a camera or video and a broker are needed" "see pipelines/publish-mqtt.sh --help"
 find_plugin
-case $1 in
-  rtsp://* | rtsps://*)
-    source=(rtspsrc location="$1" latency="${LATENCY:-200}" protocols=tcp ! "application/x-rtp,media=video") ;;
-  /dev/*) source=(v4l2src device="$1") ;;
-  *)
-    [ -f "$1" ] || die "'$1' is neither a file nor a camera"
-    source=(filesrc location="$1") ;;
-esac
+open_source "$1"
 
 exec gst-launch-1.0 -q --eos-on-shutdown \
   "${source[@]}" ! decodebin ! "${pictures[@]}" ! videoconvert ! onnxfacedetect \

@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
-# Shows a network camera with boxes and names, and prints who comes. Ctrl-C ends it.
+# Shows a network camera with boxes and names, and prints who comes. A camera that is lost is connected to again.
+# Ctrl-C ends it.
 #
 # usage: pipelines/rtsp-to-screen.sh rtsp://HOST/PATH
 #
 # Environment:
 #   GALLERY    people to recognise, as pipelines/enrol.sh makes it; without it faces are found and followed only
 #   CAMERA_USER, CAMERA_PASSWORD
-#              what the camera asks for; other users of this machine can read both in the list of processes while the
-#              pipeline runs
+#              what the camera asks for; the password stays in the environment
 #   LATENCY    how long packets may be late, in milliseconds (default 200)
-#   PROTOCOLS  tcp, udp or udp-mcast (default tcp: no packet is lost on the way)
+#   PROTOCOLS  tcp, udp or auto (default tcp: no packet is lost on the way)
+#   RETRIES    how often a camera that is lost is tried before that is an error (default -1: for ever)
 #   SINK       another sink than a window (default "autovideosink")
 set -euo pipefail
 # shellcheck source=pipelines/environment.sh
@@ -19,13 +20,11 @@ case ${1:-} in -h | --help) print_help "${BASH_SOURCE[0]}"; exit 0 ;; esac
 [ $# -eq 1 ] || die "the address of a camera is needed" "see pipelines/rtsp-to-screen.sh --help"
 case $1 in rtsp://* | rtsps://*) ;; *) die "'$1' is no address of a camera" "it begins with rtsp://" ;; esac
 find_plugin
+open_source "$1"
 read -ra sink <<<"${SINK:-autovideosink}"
 
-# The caps choose the video stream of cameras that send sound too. The first queue lets go of the oldest picture, so
-# that the delay does not grow when the machine is too slow.
+# The first queue lets go of the oldest picture, so that the delay does not grow when the machine is too slow.
 show_names \
-  rtspsrc location="$1" latency="${LATENCY:-200}" protocols="${PROTOCOLS:-tcp}" \
-  ${CAMERA_USER:+user-id="$CAMERA_USER"} ${CAMERA_PASSWORD:+user-pw="$CAMERA_PASSWORD"} \
-  ! application/x-rtp,media=video ! decodebin ! "${pictures[@]}" leaky=downstream ! videoconvert ! onnxfacedetect \
+  "${source[@]}" ! decodebin ! "${pictures[@]}" leaky=downstream ! videoconvert ! onnxfacedetect \
   ! "${pictures[@]}" ! facetrack ! facerecognize name=camera ${GALLERY:+gallery="$GALLERY"} \
   ! faceannotate ! videoconvert ! "${sink[@]}"

@@ -12,7 +12,8 @@
 #   GALLERY   people to recognise, as pipelines/enrol.sh makes it; without it faces are found and followed only
 #   INTERVAL  look at every n-th frame of each camera (default 0: every second one above 20 frames per second, else
 #             every one); a higher number makes room for more cameras
-#   LATENCY   how long packets of network cameras may be late, in milliseconds (default 200)
+#   CAMERA_USER, CAMERA_PASSWORD, LATENCY, PROTOCOLS, RETRIES
+#             of all network cameras, as in pipelines/rtsp-to-screen.sh
 #   SINK      another sink than a window (default "autovideosink")
 set -euo pipefail
 # shellcheck source=pipelines/environment.sh
@@ -23,20 +24,12 @@ case ${1:-} in -h | --help) print_help "${BASH_SOURCE[0]}"; exit 0 ;; esac
 find_plugin
 read -ra sink <<<"${SINK:-autovideosink}"
 
-# Every camera is a branch of its own, joined with nothing: one that stops sending stops only itself. An error of one
-# ends all; what must go on watches each camera in a pipeline of its own.
+# Every camera is a branch of its own, joined with nothing: a network camera that is lost stops only itself, and is
+# connected to again. An error of another one ends all.
 branches=() number=0
 for camera in "$@"; do
   number=$((number + 1))
-  case $camera in
-    rtsp://* | rtsps://*)
-      source=(rtspsrc location="$camera" latency="${LATENCY:-200}" protocols=tcp
-        ! "application/x-rtp,media=video") ;;
-    /dev/*) source=(v4l2src device="$camera") ;;
-    *)
-      [ -f "$camera" ] || die "'$camera' is neither a file nor a camera"
-      source=(filesrc location="$camera") ;;
-  esac
+  open_source "$camera"
   branches+=("${source[@]}" ! decodebin ! "${pictures[@]}" ! videoconvert
     ! onnxfacedetect interval="${INTERVAL:-0}"
     ! "${pictures[@]}" ! facetrack ! facerecognize name="camera-$number" ${GALLERY:+gallery="$GALLERY"}

@@ -61,7 +61,7 @@ fn missing(factory: &str) -> AnalyzeError {
         | "ac3parse" => "gstreamer1.0-plugins-good",
         "x264enc" => "gstreamer1.0-plugins-ugly",
         "h264parse" | "openh264enc" | "opusparse" => "gstreamer1.0-plugins-bad",
-        "onnxfacedetect" | "facetrack" | "facerecognize" | "faceannotate" => {
+        "onnxfacedetect" | "facetrack" | "facerecognize" | "faceannotate" | "facecamerasrc" => {
             "a complete build of the face plugin"
         }
         _ => "libgstreamer1.0-0",
@@ -98,7 +98,7 @@ pub(crate) fn upright() -> Result<Vec<gst::Element>, AnalyzeError> {
 /// An element that can be given properties by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Stage {
-    /// Where the pictures come from: rtspsrc of an address, v4l2src of a camera, filesrc of a file,
+    /// Where the pictures come from: facecamerasrc of an address, v4l2src of a camera, filesrc of a file,
     /// or the element that the program gave. Frames of an iterator and a bin that is described have
     /// none: there, such a property is an error.
     Source,

@@ -23,7 +23,8 @@ const TICK: Duration = Duration::from_millis(100);
 ///
 /// Follows the faces of a network camera, a camera or a video file, and prints a line when a track
 /// is recognised or loses its name, when it ends, and when the source stalls or is back. Ends with
-/// the source, or when it is interrupted.
+/// the source, or when it is interrupted. A network camera that is lost is connected to again until it is
+/// back, unless `--set source.max-retries=0` says otherwise.
 ///
 /// Of a camera, pictures that come faster than they can be looked at are left out; a file is looked
 /// at as a whole, as fast as it can be.
@@ -184,6 +185,15 @@ fn line(message: &FaceMessage) -> Option<String> {
                 }
             })
         }
+        "face-camera" => Some(match (message.text("state")?, message.text("reason")) {
+            ("connected", _) => "the camera is connected".to_owned(),
+            ("connecting", None) => return None,
+            ("connecting", Some(reason)) => {
+                let attempt = message.structure.get::<u32>("attempt").unwrap_or(0);
+                format!("the camera is tried again ({attempt}): {reason}")
+            }
+            (state, reason) => format!("the camera is {state}: {}", reason.unwrap_or_default()),
+        }),
         name => Some(format!("{}  {name}{}", time("running-time"), fields(message))),
     }
 }

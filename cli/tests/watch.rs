@@ -114,7 +114,7 @@ fn t23_interrupt_ends_a_camera_with_130_and_a_lost_one_is_an_error() {
     assert_eq!(output.status.code(), Some(130), "{output:?}");
     let address = camera.address.clone();
     drop(camera);
-    answer(&[&address]).is_error(2, &[&address]);
+    answer(&["--set", "source.max-retries=0", &address]).is_error(2, &[&address]);
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod context_query;
 pub mod crops;
 mod event_hold;
 pub mod faceannotate;
+pub mod facecamerasrc;
 pub mod facedetect;
 pub mod facepublish;
 pub mod facerecognize;
@@ -25,6 +26,7 @@ mod upstream_check;
 /// every program that loads the plugin.
 fn plugin_init(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     meta::register();
+    facecamerasrc::register(plugin)?;
     facedetect::register(plugin)?;
     facetrack::register(plugin)?;
     facerecognize::register(plugin)?;

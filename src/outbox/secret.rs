@@ -30,7 +30,10 @@ impl std::fmt::Display for SecretSource {
 
 impl SecretSource {
     /// Reads the secret. The error says which place has none, and why.
-    pub(crate) fn read(&self) -> Result<String, String> {
+    ///
+    /// # Errors
+    /// The text.
+    pub fn read(&self) -> Result<String, String> {
         let secret = match self {
             Self::Environment(name) => {
                 std::env::var(name).map_err(|_| format!("there is no secret in the {self}"))?

@@ -47,7 +47,7 @@
 //! A watchdog ([`WatchdogLimits`]) posts `face-stall` when frames stay away or come too rarely,
 //! and again when they are back; [`Tracking::health`] says the same to who asks. No frame is made
 //! up in between. A program that needs a steady stream of pictures puts GStreamer's own videorate
-//! behind the source: `Source::Bin("rtspsrc location=… ! decodebin ! videorate !
+//! behind the source: `Source::Bin("facecamerasrc uri=… ! decodebin ! videorate !
 //! video/x-raw,framerate=25/1".into())` repeats the last picture over gaps, once the next one has
 //! come; fallbackswitch of gst-plugins-rs shows another picture meanwhile. The watchdog counts what
 //! such elements make up as frames.

@@ -8,12 +8,9 @@ use gst::prelude::*;
 
 use super::error::TrackerError;
 use crate::analyze::check_video;
-use crate::chain::{self, Decoded, NO_VIDEO, Streams, pad};
+use crate::chain::{self, Decoded, Streams};
 use crate::elements::{Property, Stage, make};
 use crate::error::AnalyzeError;
-
-/// How long packets of a network camera may be late, ms; rtspsrc would wait two seconds.
-const RTSP_LATENCY_MS: u32 = 200;
 
 /// Where a stream comes from.
 #[derive(Clone)]
@@ -21,7 +18,8 @@ pub enum Source {
     /// A video file, in any format that GStreamer decodes.
     File(PathBuf),
     /// A network camera: rtsp:// or rtsps://, with user and password in the address if it asks for
-    /// them. Over TCP, unless the property `protocols` of [`Stage::Source`] says otherwise.
+    /// them. It is read by facecamerasrc, which connects again when it is lost; the properties of
+    /// [`Stage::Source`] are those of that element: with `max-retries` 0 a loss is the end.
     Rtsp(String),
     /// A camera of this machine, by its device: /dev/video0.
     Camera(String),
@@ -146,44 +144,18 @@ fn file(path: &Path, pipeline: &gst::Pipeline, entry: gst::Pad) -> Result<Decode
     chain::file_source(pipeline, path, entry, None)
 }
 
-/// rtspsrc ! decodebin, for the video of what a camera sends.
+/// A network camera, which is connected to again whenever it is lost.
 fn rtsp(
     address: &str,
     pipeline: &gst::Pipeline,
     entry: gst::Pad,
 ) -> Result<gst::Element, AnalyzeError> {
-    let source = make("rtspsrc", "source")?;
-    source.set_property("location", address);
-    source.set_property("latency", RTSP_LATENCY_MS);
-    source.set_property_from_str("protocols", "tcp");
+    let source = make("facecamerasrc", "source")?;
+    source.set_property("uri", address);
     let decode = chain::decoder(pipeline, entry, None, &Arc::default())?;
     pipeline.add(&source).map_err(AnalyzeError::pipeline)?;
-    // Sound is not even sent.
-    source.connect("select-stream", false, |args| {
-        let caps = args.get(2).and_then(|caps| caps.get::<gst::Caps>().ok());
-        Some(caps.is_some_and(|caps| is_video(&caps)).to_value())
-    });
-    let target = pad(&decode, "sink")?;
-    let linked = target.clone();
-    source.connect_pad_added(move |source, pad| {
-        let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
-        if target.is_linked() || !is_video(&caps) {
-            return;
-        }
-        if let Err(e) = pad.link(&target) {
-            gst::element_error!(source, gst::CoreError::Pad, ("link stream {}: {e}", pad.name()));
-        }
-    });
-    source.connect_no_more_pads(move |source| {
-        if !linked.is_linked() {
-            chain::post(source.upcast_ref(), NO_VIDEO, None);
-        }
-    });
+    source.link(&decode).map_err(AnalyzeError::pipeline)?;
     Ok(source)
-}
-
-fn is_video(caps: &gst::CapsRef) -> bool {
-    caps.iter().any(|s| s.get::<&str>("media").is_ok_and(|media| media == "video"))
 }
 
 /// A bin with the pad that the description ends with, whenever that comes: decodebin has none at

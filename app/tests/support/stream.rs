@@ -105,10 +105,16 @@ pub(crate) struct RtspCamera {
 impl RtspCamera {
     /// `None`, and a word why, where GStreamer's RTSP server is not installed for Python.
     pub(crate) fn serve(clip: &Path) -> Option<RtspCamera> {
+        Self::serve_at(clip, 0)
+    }
+
+    /// At a port that a camera was at before; 0: any.
+    pub(crate) fn serve_at(clip: &Path, port: u16) -> Option<RtspCamera> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let mut server = Command::new("/usr/bin/python3")
             .arg(root.join("../cli/tests/examples/rtsp_server.py"))
             .arg(clip)
+            .args(["--port", &port.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -121,6 +127,11 @@ impl RtspCamera {
             return None;
         }
         Some(RtspCamera { server, address: address.trim().to_owned() })
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        let place = self.address.trim_start_matches("rtsp://127.0.0.1:");
+        place.split('/').next().unwrap().parse().unwrap()
     }
 
     /// As a camera that loses its power.

@@ -73,12 +73,16 @@ pub(crate) fn of_rust(source: &str) -> Result<Vec<Example>, String> {
 }
 
 /// The commands with everything live replaced: the screen by fakesink, the webcam by a test
-/// picture, the network camera by `camera`; and scripts by those of `root`.
+/// picture, the network camera by `camera`, whose end is the end; and scripts by those of `root`.
 pub(crate) fn headless(commands: &str, root: &Path, camera: &str) -> String {
     let mut text = commands
         .replace("autovideosink", "fakesink")
         .replace("v4l2src device=/dev/video0", "videotestsrc is-live=true num-buffers=15")
-        .replace("/dev/video0", "clip.mp4");
+        .replace("/dev/video0", "clip.mp4")
+        .replace("facecamerasrc ", "facecamerasrc max-retries=0 ");
+    if text.contains("rtsp://") {
+        text = text.replace("facectl watch ", "facectl watch --set source.max-retries=0 ");
+    }
     for folder in ["pipelines/", "scripts/", "examples/"] {
         text = text.replace(folder, &format!("{}/{folder}", root.display()));
     }

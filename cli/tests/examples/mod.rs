@@ -150,6 +150,8 @@ impl Scene {
             .env("PATH", format!("{}:{path}", self.path().join("bin").display()))
             .env("GST_PLUGIN_PATH", plugin_folder())
             .env("GST_REGISTRY", registry())
+            // A camera that has come to the end of its clip is not waited for.
+            .env("RETRIES", "0")
             .env("GST_FACE_SPOOL", self.path().join("spool"))
             // A warning of somebody else's plugin would end the example.
             .env_remove("G_DEBUG")
@@ -203,10 +205,18 @@ pub(crate) struct RtspCamera {
 impl RtspCamera {
     /// `None`, and a word why, where GStreamer's RTSP server is not installed for Python.
     pub(crate) fn serve(clip: &Path) -> Option<RtspCamera> {
+        Self::run(&[clip.to_str()?])
+    }
+
+    /// With these arguments of the script.
+    pub(crate) fn run(arguments: &[&str]) -> Option<RtspCamera> {
         let script = root().join("cli/tests/examples/rtsp_server.py");
         let mut server = Command::new("/usr/bin/python3")
             .arg(script)
-            .arg(clip)
+            .args(arguments)
+            .env("GST_PLUGIN_PATH", plugin_folder())
+            .env("GST_REGISTRY", registry())
+            .env_remove("G_DEBUG")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -219,6 +229,19 @@ impl RtspCamera {
             return None;
         }
         Some(RtspCamera { server, address: address.trim().to_owned() })
+    }
+}
+
+impl RtspCamera {
+    pub(crate) fn port(&self) -> &str {
+        let place = self.address.trim_start_matches("rtsp://127.0.0.1:");
+        place.split('/').next().unwrap()
+    }
+
+    /// As a camera that loses its power.
+    pub(crate) fn kill(&mut self) {
+        self.server.kill().unwrap();
+        self.server.wait().unwrap();
     }
 }
 
