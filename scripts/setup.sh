@@ -23,6 +23,7 @@ build_packages=(
   build-essential pkg-config ca-certificates
   libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev
   libcairo2-dev libpango1.0-dev
+  libgstrtspserver-1.0-dev # the RTSP server of facectl run
 )
 run_packages=(
   gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad
@@ -34,7 +35,7 @@ run_packages=(
 setup_packages=(python3 python3-pip unzip curl)
 test_packages=(
   gstreamer1.0-opencv # registers a facedetect of its own: the tests prove that ours is still found
-  libgstrtspserver-1.0-dev gir1.2-gst-rtsp-server-1.0 gir1.2-gstreamer-1.0 gir1.2-gst-plugins-base-1.0
+  gir1.2-gst-rtsp-server-1.0 gir1.2-gstreamer-1.0 gir1.2-gst-plugins-base-1.0
   ffmpeg # makes odd recordings, and looks at copies with eyes other than ours
   python3-gi python3-gst-1.0 python3-venv meson ninja-build
   mosquitto mosquitto-clients

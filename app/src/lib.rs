@@ -19,6 +19,8 @@ mod output;
 mod people;
 mod report;
 mod rows;
+#[cfg(feature = "rtsp-server")]
+pub mod rtsp_server;
 mod run;
 mod samples;
 pub mod schema;

@@ -13,8 +13,9 @@ use examples::{RtspCamera, Scene, root, text};
 use gst::prelude::*;
 
 /// What is tested below.
-const SCRIPTS: [&str; 9] = [
+const SCRIPTS: [&str; 10] = [
     "alerts.sh",
+    "annotated-to-rtsp.sh",
     "clips.sh",
     "enrol.sh",
     "file-to-annotated-file.sh",
@@ -218,6 +219,21 @@ fn real_t24_rtsp_to_screen() {
     ));
     assert!(!wrong.status.success(), "{}", text(&wrong));
     assert!(text(&wrong).contains("Not found"), "{}", text(&wrong));
+}
+
+#[test]
+fn real_t24_annotated_stream_is_sent_to_a_server() {
+    let Some(scene) = Scene::new() else { return };
+    let taken = scene.path().join("taken.mkv");
+    let media = format!(
+        "( rtph264depay name=depay0 ! h264parse ! matroskamux ! filesink location={} )",
+        taken.display()
+    );
+    let Some(server) = RtspCamera::run(&[&media, "--record"]) else { return };
+    scene.run(&format!("{} clip.mp4 {}", script("annotated-to-rtsp.sh"), server.address));
+    drop(server);
+    let size = fs::metadata(&taken).map_or(0, |file| file.len());
+    assert!(size > 10_000, "{size} bytes");
 }
 
 #[test]

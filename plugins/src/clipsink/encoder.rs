@@ -73,7 +73,12 @@ pub(super) fn make(factory: &str) -> Result<gst::Element, String> {
     })
 }
 
-fn encoder(
+/// An H.264 encoder that works here, set up for a live stream: no picture waits for a later one. `wanted`: only
+/// that one; `bitrate_kbit` 0: by the size of the pictures.
+///
+/// # Errors
+/// What to install.
+pub fn encoder(
     wanted: Option<&str>,
     caps: &gst::CapsRef,
     bitrate_kbit: u32,

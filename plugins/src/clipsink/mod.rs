@@ -10,7 +10,7 @@
 use gst::glib;
 use gst::prelude::*;
 
-mod encoder;
+pub mod encoder;
 mod imp;
 mod inlet;
 mod making;
