@@ -19,7 +19,6 @@ mod output;
 mod people;
 mod report;
 mod rows;
-#[cfg(feature = "rtsp-server")]
 pub mod rtsp_server;
 mod run;
 mod samples;

@@ -1,5 +1,4 @@
 //! Streams that are served over RTSP, read by rtspsrc and by ffprobe.
-#![cfg(feature = "rtsp-server")]
 
 mod support;
 
