@@ -8,6 +8,7 @@ mod factory;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, JoinHandle};
 
 use gst::glib;
@@ -48,7 +49,8 @@ pub struct RtspServer {
     sessions: RTSPSessionPool,
     paths: Arc<Mutex<Vec<String>>>,
     address: SocketAddr,
-    main: glib::MainLoop,
+    context: glib::MainContext,
+    stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -83,13 +85,19 @@ impl RtspServer {
             },
         );
         cleanup.attach(Some(&context));
-        let main = glib::MainLoop::new(Some(&context), false);
-        let run = main.clone();
-        let thread = Builder::new().name("face-rtsp".to_owned()).spawn(move || run.run());
+        let stop = Arc::<AtomicBool>::default();
+        let (turning, stopped) = (context.clone(), stop.clone());
+        // No main loop: one that is to quit before it has begun goes on for ever.
+        let run = move || {
+            while !stopped.load(Ordering::SeqCst) {
+                turning.iteration(true);
+            }
+        };
+        let thread = Builder::new().name("face-rtsp".to_owned()).spawn(run);
         let thread = Some(thread.map_err(RtspServerError::Thread)?);
         let address = SocketAddr::new(address.ip(), port);
         let paths = Arc::default();
-        Ok(RtspServer { server, mounts, sessions, paths, address, main, thread })
+        Ok(RtspServer { server, mounts, sessions, paths, address, context, stop, thread })
     }
 
     /// Where it listens.
@@ -140,7 +148,8 @@ impl Drop for RtspServer {
     fn drop(&mut self) {
         let _ = self.server.client_filter(Some(&mut |_, _| RTSPFilterResult::Remove));
         let _ = self.sessions.filter(Some(&mut |_, _| RTSPFilterResult::Remove));
-        self.main.quit();
+        self.stop.store(true, Ordering::SeqCst);
+        self.context.wakeup();
         if let Some(thread) = self.thread.take() {
             // It was only a loop: there is nothing of a panic to hand on.
             let _ = thread.join();

@@ -10,7 +10,7 @@ use gst::prelude::*;
 use super::backoff::Backoff;
 use super::chain::{self, Media, NO_VIDEO, Take};
 use super::imp::{CAT, Shared};
-use super::outlet::{Timing, signed};
+use super::outlet::{Outlet, Timing, signed};
 use super::settings::Plan;
 use super::{FaceCameraSrc, address::Kind};
 use crate::runtime::with_causes;
@@ -154,13 +154,7 @@ impl Worker {
                     looped = true;
                     continue;
                 }
-                End::Finished if self.is_final() => {
-                    self.shared.video.source.end_of_stream().ok();
-                    self.shared.with_audio(|audio| {
-                        audio.source.end_of_stream().ok();
-                    });
-                    return self.tell(CameraState::Stopped, 0, None);
-                }
+                End::Finished if self.is_final() => return self.end_stream(),
                 End::Finished => Loss::new(gst::ResourceError::Read, "the camera ended its stream"),
                 End::Lost(loss) => loss,
             };
@@ -178,6 +172,14 @@ impl Worker {
                 return;
             }
         }
+    }
+
+    fn end_stream(&self) {
+        // Refused only while the element goes down.
+        let end = |outlet: &Outlet| drop(outlet.source.end_of_stream());
+        end(&self.shared.video);
+        self.shared.with_audio(end);
+        self.tell(CameraState::Stopped, 0, None);
     }
 
     /// Is the end of the camera's stream that of ours? That of a file is, unless it begins again.
