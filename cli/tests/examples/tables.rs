@@ -86,12 +86,20 @@ fn shown(value: &glib::Value) -> String {
     if let Ok(number) = value.get::<u32>() {
         return number.to_string();
     }
+    if let Ok(number) = value.get::<i32>() {
+        return number.to_string();
+    }
     value.get::<u64>().map(|number| number.to_string()).unwrap()
 }
 
 fn kind(spec: &glib::ParamSpec) -> String {
     if let Some(spec) = spec.downcast_ref::<glib::ParamSpecFloat>() {
         return format!("float {}..{}", spec.minimum(), spec.maximum());
+    }
+    if let Some(spec) = spec.downcast_ref::<glib::ParamSpecInt>() {
+        let (least, most) = (spec.minimum(), spec.maximum());
+        let most = if most == i32::MAX { String::new() } else { most.to_string() };
+        return format!("int {least}..{most}");
     }
     if let Some(spec) = spec.downcast_ref::<glib::ParamSpecUInt>() {
         return integer("uint", spec.minimum().into(), spec.maximum().into(), u32::MAX.into());
