@@ -176,7 +176,9 @@ impl Worker {
 
     fn end_stream(&self) {
         // Refused only while the element goes down.
-        let end = |outlet: &Outlet| drop(outlet.source.end_of_stream());
+        let end = |outlet: &Outlet| {
+            let _ = outlet.source.end_of_stream();
+        };
         end(&self.shared.video);
         self.shared.with_audio(end);
         self.tell(CameraState::Stopped, 0, None);
