@@ -1,7 +1,7 @@
 //! GStreamer elements that find, follow, recognise and draw faces, and keep clips of them.
 
-mod cancel;
 mod camera_time;
+mod cancel;
 pub mod clipsink;
 mod context_query;
 pub mod crops;
