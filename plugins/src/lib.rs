@@ -2,6 +2,7 @@
 
 mod camera_time;
 mod cancel;
+mod check;
 pub mod clipsink;
 mod context_query;
 pub mod crops;
@@ -21,6 +22,9 @@ mod runtime;
 mod split;
 mod summary_query;
 mod upstream_check;
+
+pub use check::check_settings;
+pub use runtime::with_causes;
 
 /// Registers types and the meta, and touches nothing else: this runs in the plugin scanner and in
 /// every program that loads the plugin.

@@ -194,7 +194,7 @@ pub(crate) fn start_error(error: &InferenceError) -> gst::ErrorMessage {
 }
 
 /// An error's text followed by those of its causes.
-pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+pub fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -336,17 +336,18 @@ pub(super) fn running_ns(
 }
 
 impl ClipSink {
+    /// Would it start, as far as the properties alone decide?
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let settings = self.settings.lock().clone();
+        settings.options().and_then(|_| settings.spool()).map(drop)
+    }
+
     fn start(&self) -> Result<(), gst::ErrorMessage> {
         let settings = self.settings.lock().clone();
         let wrong = |text: String| {
             gst::error_msg!(gst::ResourceError::Settings, ("start clipsink: {text}"))
         };
         let options = Arc::new(settings.options().map_err(wrong)?);
-        if let Some(name) = &settings.encoder
-            && gst::ElementFactory::find(name).is_none()
-        {
-            return Err(wrong(format!("encoder: there is no element '{name}'")));
-        }
         // A folder is made now; a bucket may be away for as long as it likes.
         if !options.storage.starts_with("s3:") {
             Storage::open(&options.storage).map_err(|error| cannot_write(&error))?;

@@ -292,6 +292,11 @@ impl Settings {
                  {STORAGE_VARIABLE}"
             )
         })?;
+        if let Some(name) = &self.encoder
+            && gst::ElementFactory::find(name).is_none()
+        {
+            return Err(format!("encoder: there is no element '{name}'"));
+        }
         let storage = absolute(storage)?;
         let object = Object::new("any", &storage, "any.mp4");
         let checked = Delivery::from(object).check();

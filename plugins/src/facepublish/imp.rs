@@ -20,6 +20,7 @@ use super::stream::Stream;
 use super::target::{Plan, StartError};
 use crate::camera_time;
 use crate::meta::FrameFaces;
+use crate::runtime::with_causes;
 use crate::upstream_check::{self, UpstreamCheck};
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
@@ -139,6 +140,14 @@ impl ElementImpl for FacePublish {
                 .collect()
         });
         TEMPLATES.as_ref()
+    }
+}
+
+impl FacePublish {
+    /// Would it start, as far as the properties alone decide?
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let settings = self.settings.lock().clone();
+        Plan::new(&settings).map(drop).map_err(|error| with_causes(&error))
     }
 }
 

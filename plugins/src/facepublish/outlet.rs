@@ -7,9 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use face_core::mqtt::{Link, LinkNotice, Presence, Present};
-use face_core::outbox::{
-    Delivery, Entry, EntryId, Limits, Message, Mqtt, Notice, Outbox, Sender, Webhook,
-};
+use face_core::outbox::{Delivery, Entry, EntryId, Message, Mqtt, Notice, Outbox, Sender, Webhook};
 use face_core::publish::file::JsonLines;
 use face_core::publish::homeassistant::Entity;
 use face_core::publish::{Change, dlstreamer};
@@ -115,7 +113,7 @@ struct Post {
 impl Post {
     fn open(plan: &Plan, pending: &Arc<Pending>, tell: &Tell) -> Result<Self, StartError> {
         let failed = |source| StartError::Spool { path: plan.spool.clone(), source };
-        let outbox = Outbox::open(&plan.spool, Limits::default()).map_err(failed)?;
+        let outbox = Outbox::open(&plan.spool, plan.limits).map_err(failed)?;
         let (pending, tell) = (pending.clone(), tell.clone());
         let callback = Arc::new(move |notice: &Notice| {
             if let Some(news) = pending.hear(notice) {

@@ -3,6 +3,7 @@
 use gst::glib;
 use gst::prelude::*;
 
+use face_core::outbox::Limits;
 use face_core::publish::homeassistant;
 
 /// Where what is told goes, unless it is said.
@@ -57,6 +58,7 @@ pub(super) struct Settings {
     pub(super) max_file_size: u64,
     pub(super) keep_files: u32,
     pub(super) spool: Option<String>,
+    pub(super) spool_max_bytes: u64,
     pub(super) drain_ns: u64,
     pub(super) allow_unencrypted: bool,
     pub(super) ca_file: Option<String>,
@@ -87,6 +89,7 @@ impl Default for Settings {
             max_file_size: 0,
             keep_files: 5,
             spool: None,
+            spool_max_bytes: Limits::default().max_bytes,
             drain_ns: 2_000_000_000,
             allow_unencrypted: false,
             ca_file: None,
@@ -125,6 +128,7 @@ impl Settings {
             "empty-frames" => assign(&mut self.empty_frames, value),
             "max-file-size" => assign(&mut self.max_file_size, value),
             "keep-files" => assign(&mut self.keep_files, value),
+            "spool-max-bytes" => assign(&mut self.spool_max_bytes, value),
             "drain-time" => assign(&mut self.drain_ns, value),
             "allow-unencrypted" => assign(&mut self.allow_unencrypted, value),
             "mqtt-version" => assign(&mut self.mqtt_version, value),
@@ -148,6 +152,7 @@ impl Settings {
             "empty-frames" => self.empty_frames.to_value(),
             "max-file-size" => self.max_file_size.to_value(),
             "keep-files" => self.keep_files.to_value(),
+            "spool-max-bytes" => self.spool_max_bytes.to_value(),
             "drain-time" => self.drain_ns.to_value(),
             "allow-unencrypted" => self.allow_unencrypted.to_value(),
             "mqtt-version" => self.mqtt_version.to_value(),
@@ -299,6 +304,16 @@ fn where_to() -> Vec<glib::ParamSpec> {
             "Folder of the outbox in which events wait for a broker or a webhook (unset = \
              GST_FACE_SPOOL, else gst-face/spool in the folder for the user's state)",
         ),
+        glib::ParamSpecUInt64::builder("spool-max-bytes")
+            .nick("Bytes of the spool")
+            .blurb(
+                "Most bytes that wait in the spool. All elements of a process with the same spool \
+                 must agree",
+            )
+            .minimum(1 << 20)
+            .default_value(default.spool_max_bytes)
+            .mutable_ready()
+            .build(),
         number(
             "drain-time",
             "Drain time",

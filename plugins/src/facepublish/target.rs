@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use face_core::mqtt::{Broker, MqttError, Version};
 use face_core::outbox::{
-    Address, Delivery, Message, OutboxError, SecretSource, Webhook, default_spool,
+    Address, Delivery, Limits, Message, OutboxError, SecretSource, Webhook, default_spool,
 };
 use face_core::publish::file::{LinesError, Rotation};
 use face_core::publish::homeassistant::Discovery;
@@ -93,6 +93,7 @@ pub(super) struct Plan {
     pub(super) format: PublishFormat,
     /// Of targets that have an outbox.
     pub(super) spool: PathBuf,
+    pub(super) limits: Limits,
     /// Tells this target's entries of an event from those of others in the same outbox.
     pub(super) mark: String,
     pub(super) drain_ns: u64,
@@ -129,7 +130,8 @@ impl Plan {
         };
         let mark = format!("{:016x}", hash(&settings.target));
         let (format, drain_ns) = (settings.format, settings.drain_ns);
-        Ok((Self { target, format, spool, mark, drain_ns }, choice))
+        let limits = Limits { max_bytes: settings.spool_max_bytes, ..Limits::default() };
+        Ok((Self { target, format, spool, limits, mark, drain_ns }, choice))
     }
 }
 

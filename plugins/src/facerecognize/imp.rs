@@ -343,6 +343,15 @@ impl ElementImpl for FaceRecognize {
     }
 }
 
+impl FaceRecognize {
+    /// Would it start, as far as the properties alone decide?
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let settings = self.settings.lock().clone();
+        let mut alerts = settings.alerts.as_ref().clone();
+        alerts.start().map_err(|error| with_causes(&error))
+    }
+}
+
 impl BaseTransformImpl for FaceRecognize {
     const MODE: gst_base::subclass::BaseTransformMode =
         gst_base::subclass::BaseTransformMode::AlwaysInPlace;

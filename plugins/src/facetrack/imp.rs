@@ -213,6 +213,16 @@ impl ElementImpl for FaceTrack {
     }
 }
 
+impl FaceTrack {
+    /// Would it start, as far as the properties alone decide?
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let settings = self.settings.lock();
+        let built = Stream::new(settings.config.clone()).map_err(SettingsError::from);
+        let applied = built.and_then(|mut stream| settings.apply(&mut stream));
+        applied.map_err(|error| error.to_string())
+    }
+}
+
 impl BaseTransformImpl for FaceTrack {
     const MODE: gst_base::subclass::BaseTransformMode =
         gst_base::subclass::BaseTransformMode::AlwaysInPlace;
