@@ -187,26 +187,36 @@ impl Property {
         };
         let spec = element.find_property(&self.name);
         let spec = spec.ok_or_else(|| fail("the element has no such property".to_owned()))?;
-        let flags = spec.flags();
-        if !flags.contains(glib::ParamFlags::WRITABLE)
-            || flags.contains(glib::ParamFlags::CONSTRUCT_ONLY)
-        {
-            return Err(fail("it cannot be set".to_owned()));
-        }
-        let refused = || fail(format!("{value_shown} is no {}", kind(&spec)));
-        let value = if spec.value_type() == String::static_type() {
-            // Deserialising would take quotes and escapes for its own.
-            self.value.to_value()
-        } else {
-            glib::Value::deserialize_with_pspec(&self.value, &spec).map_err(|_| refused())?
-        };
-        match fits(&spec, &value) {
-            Some(true) => {}
-            Some(false) => return Err(fail(format!("{value_shown} is out of range"))),
-            None => return Err(fail(format!("a {} cannot be given as text", kind(&spec)))),
-        }
+        let value = value(&spec, &self.value, &value_shown).map_err(fail)?;
         element.set_property_from_value(&self.name, &value);
         Ok(())
+    }
+}
+
+/// The value of a property that a text stands for, checked: GLib would abort the process, or bend the
+/// value to the nearest one. `shown` is the text for an error.
+pub(crate) fn value(
+    spec: &glib::ParamSpec,
+    text: &str,
+    shown: &str,
+) -> Result<glib::Value, String> {
+    let flags = spec.flags();
+    if !flags.contains(glib::ParamFlags::WRITABLE)
+        || flags.contains(glib::ParamFlags::CONSTRUCT_ONLY)
+    {
+        return Err("it cannot be set".to_owned());
+    }
+    let value = if spec.value_type() == String::static_type() {
+        // Deserialising would take quotes and escapes for its own.
+        text.to_value()
+    } else {
+        glib::Value::deserialize_with_pspec(text, spec)
+            .map_err(|_| format!("{shown} is no {}", kind(spec)))?
+    };
+    match fits(spec, &value) {
+        Some(true) => Ok(value),
+        Some(false) => Err(format!("{shown} is out of range")),
+        None => Err(format!("a {} cannot be given as text", kind(spec))),
     }
 }
 
@@ -233,6 +243,7 @@ fn fits(spec: &glib::ParamSpec, value: &glib::Value) -> Option<bool> {
     let free = spec.is::<glib::ParamSpecBoolean>()
         || spec.is::<glib::ParamSpecString>()
         || spec.is::<glib::ParamSpecEnum>()
+        || spec.is::<glib::ParamSpecFlags>()
         || spec.is::<glib::ParamSpecBoxed>()
         || spec.is::<gst::ParamSpecArray>();
     free.then_some(true)

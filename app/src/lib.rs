@@ -23,6 +23,7 @@ pub mod rtsp_server;
 mod run;
 mod samples;
 pub mod schema;
+pub mod service;
 mod sheet;
 mod strangers;
 mod summary;

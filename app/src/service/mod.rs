@@ -1,0 +1,3 @@
+//! Many cameras in one process, as one configuration file says.
+
+pub mod config;
