@@ -8,6 +8,7 @@ mod enroll_from;
 mod enroll_video;
 mod gallery;
 mod gate;
+mod import_degirum;
 mod models;
 mod options;
 mod outbox;
@@ -40,6 +41,7 @@ enum Command {
     Gallery(gallery::Arguments),
     Clips(clips::Arguments),
     Track(track::Arguments),
+    ImportDegirum(import_degirum::Arguments),
     Outbox(outbox::Arguments),
     Doctor(doctor::Arguments),
     Models(models::Args),
@@ -63,6 +65,7 @@ fn main() -> ExitCode {
         Command::Gallery(arguments) => gallery::run(&arguments).map(ExitCode::from),
         Command::Clips(arguments) => clips::run(&arguments).map(ExitCode::from),
         Command::Track(arguments) => track::run(&arguments).map(ExitCode::from),
+        Command::ImportDegirum(arguments) => import_degirum::run(&arguments).map(ExitCode::from),
         Command::Outbox(arguments) => outbox::run(&arguments).map(ExitCode::from),
         Command::Doctor(arguments) => doctor::run(&arguments).map(ExitCode::from),
         Command::Models(arguments) => models::run(arguments),
