@@ -45,6 +45,8 @@ pub(super) fn config(
 ) -> Result<Config, ConfigError> {
     let fail = |mut faults: Vec<Fault>| {
         faults.sort_by_key(|fault| fault.place);
+        // What is wrong in the defaults is wrong for each camera.
+        faults.dedup();
         ConfigError::Faults { path: path.to_owned(), faults }
     };
     let root = yaml::parse(text).map_err(|fault| fail(vec![fault]))?;
@@ -215,7 +217,8 @@ fn cameras(
     let mut cameras = Vec::with_capacity(drafts.len());
     for (name, path, place, draft) in drafts {
         let draft = draft.over(defaults);
-        let camera = camera(reader, name, &path, place, &draft, common);
+        let building = Building { name, path: &path, place, draft: &draft, common };
+        let camera = building.camera(reader);
         if let Some(output) = &camera.output
             && !mounts.insert(output.mount.clone())
         {
@@ -227,72 +230,86 @@ fn cameras(
     cameras
 }
 
-/// One camera, with the defaults and what all share.
-fn camera(
-    reader: &mut Reader,
-    name: &str,
-    path: &str,
+/// A camera that is put together: what is said of it, with the defaults, and what all share.
+struct Building<'a> {
+    name: &'a str,
+    path: &'a str,
     place: Place,
-    draft: &Draft,
-    common: &Common,
-) -> Camera {
-    let named = |mut values: BTreeMap<String, String>| {
-        values.insert("camera".to_owned(), name.to_owned());
+    draft: &'a Draft,
+    common: &'a Common,
+}
+
+impl Building<'_> {
+    fn camera(&self, reader: &mut Reader) -> Camera {
+        let Self { name, path, place, draft, common } = *self;
+        let mut detection = texts(self.part("detection"));
+        detection.extend(common.detector.clone());
+        let detection = self.checked(reader, "onnxfacedetect", detection, "detection");
+        let mut tracking = self.named(self.part("tracking"));
+        if let Some(zones) = &draft.zones {
+            tracking.insert("zones".to_owned(), zones.text.clone());
+        }
+        let tracking = self.checked(reader, "facetrack", tracking, "tracking");
+        let recognition = (!self.is_off("recognition")).then(|| {
+            let mut values = self.named(self.part("recognition"));
+            values.extend(texts(self.part("alerts")));
+            values.extend(common.recognizer.clone());
+            let section = if self.part("alerts").is_some() { "alerts" } else { "recognition" };
+            self.checked(reader, "facerecognize", values, section)
+        });
+        let clips = self.part("clips").filter(|_| !self.is_off("clips")).map(|given| {
+            let mut values = self.named(Some(given));
+            values.extend(common.spool.clone());
+            self.checked(reader, "clipsink", values, "clips")
+        });
+        let publish = draft.publish.iter().flatten().map(|given| {
+            let mut values = self.named(Some(given));
+            values.extend(common.spool.clone());
+            let settings = Settings::new("facepublish", values);
+            if let Err(reason) = settings.check() {
+                reader.fault(given.place, &given.path, reason);
+            }
+            settings
+        });
+        let publish = publish.collect();
+        let source = Settings::new("facecamerasrc", texts(self.part("source")));
+        let output = output(reader, name, path, draft);
+        check::camera(reader, path, place, draft);
+        let name = name.to_owned();
+        Camera { name, source, detection, tracking, recognition, clips, publish, output }
+    }
+
+    fn part(&self, section: &str) -> Option<&Part> {
+        self.draft.parts.get(section)
+    }
+
+    fn is_off(&self, section: &str) -> bool {
+        self.part(section).is_some_and(|part| part.values.is_none())
+    }
+
+    /// For elements that tell of the camera.
+    fn named(&self, part: Option<&Part>) -> BTreeMap<String, String> {
+        let mut values = texts(part);
+        values.insert("camera".to_owned(), self.name.to_owned());
         values
-    };
-    let part = |section: &str| texts(draft.parts.get(section));
-    let is_off = |section: &str| draft.parts.get(section).is_some_and(|p| p.values.is_none());
-    let mut checked = |settings: Settings, given: Option<&Part>, section: &str| {
-        let (place, path) = match given {
-            Some(part) => (part.place, part.path.clone()),
-            None => (place, join(path, section)),
-        };
+    }
+
+    /// What is wrong is a fault of the section.
+    fn checked(
+        &self,
+        reader: &mut Reader,
+        element: &'static str,
+        values: BTreeMap<String, String>,
+        section: &str,
+    ) -> Settings {
+        let settings = Settings::new(element, values);
         if let Err(reason) = settings.check() {
-            reader.fault(place, &path, reason);
+            match self.part(section) {
+                Some(part) => reader.fault(part.place, &part.path, reason),
+                None => reader.fault(self.place, &join(self.path, section), reason),
+            }
         }
         settings
-    };
-    let mut detection = part("detection");
-    detection.extend(common.detector.clone());
-    let mut tracking = named(part("tracking"));
-    if let Some(zones) = &draft.zones {
-        tracking.insert("zones".to_owned(), zones.text.clone());
-    }
-    let recognition = (!is_off("recognition")).then(|| {
-        let mut values = named(part("recognition"));
-        values.extend(part("alerts"));
-        values.extend(common.recognizer.clone());
-        let given = draft.parts.get("alerts").or(draft.parts.get("recognition"));
-        checked(Settings::new("facerecognize", values), given, "recognition")
-    });
-    let clips = draft.parts.get("clips").filter(|part| part.values.is_some()).map(|given| {
-        let mut values = named(texts(Some(given)));
-        values.extend(common.spool.clone());
-        checked(Settings::new("clipsink", values), Some(given), "clips")
-    });
-    let targets = draft.publish.as_deref().unwrap_or_default();
-    let publish = targets.iter().map(|given| {
-        let mut values = named(texts(Some(given)));
-        values.extend(common.spool.clone());
-        checked(Settings::new("facepublish", values), Some(given), "publish")
-    });
-    let publish = publish.collect();
-    let given = draft.parts.get("tracking");
-    let tracking = checked(Settings::new("facetrack", tracking), given, "tracking");
-    let given = draft.parts.get("detection");
-    let detection = checked(Settings::new("onnxfacedetect", detection), given, "detection");
-    let source = Settings::new("facecamerasrc", part("source"));
-    let output = output(reader, name, path, draft);
-    check::camera(reader, path, place, draft);
-    Camera {
-        name: name.to_owned(),
-        source,
-        detection,
-        tracking,
-        recognition,
-        clips,
-        publish,
-        output,
     }
 }
 

@@ -96,8 +96,6 @@ impl Key {
 #[derive(Clone, Debug)]
 pub(super) struct Section {
     pub(super) name: &'static str,
-    /// Factory of the element that is configured; empty: none.
-    pub(super) element: &'static str,
     pub(super) keys: Vec<Key>,
 }
 
@@ -155,7 +153,7 @@ impl Sections {
         let alert =
             |spec: &glib::ParamSpec| spec.name().starts_with(ALERTS) || spec.name() == "dry-run";
         let (alerts, recognition): (Vec<_>, Vec<_>) = recognizer.iter().cloned().partition(alert);
-        let mut alerts = section("alerts", "facerecognize", &alerts);
+        let mut alerts = section("alerts", &alerts);
         for key in &mut alerts.keys {
             if let Some(short) = key.name.strip_prefix(ALERTS) {
                 key.name = short.to_owned();
@@ -166,7 +164,6 @@ impl Sections {
             gallery: find(&recognizer, "gallery")?,
             spool: Section {
                 name: "spool",
-                element: "clipsink",
                 keys: vec![
                     find(&sink, "spool")?.named("folder"),
                     find(&sink, "spool-max-bytes")?.named("max-bytes"),
@@ -175,14 +172,14 @@ impl Sections {
             http: server("http", HTTP, "Where the state is told, as /healthz and /metrics"),
             rtsp: server("rtsp", RTSP, "Where annotated streams are served"),
             source: source()?,
-            detection: section("detection", "onnxfacedetect", &detector),
-            tracking: section("tracking", "facetrack", &tracker),
+            detection: section("detection", &detector),
+            tracking: section("tracking", &tracker),
             zones: find(&tracker, "zones")?,
-            recognition: section("recognition", "facerecognize", &recognition),
+            recognition: section("recognition", &recognition),
             alerts,
-            annotation: section("annotation", "faceannotate", &specs("faceannotate")?),
-            clips: section("clips", "clipsink", &sink),
-            publish: section("publish", "facepublish", &specs("facepublish")?),
+            annotation: section("annotation", &specs("faceannotate")?),
+            clips: section("clips", &sink),
+            publish: section("publish", &specs("facepublish")?),
             output: output(),
         })
     }
@@ -219,7 +216,7 @@ fn server(name: &'static str, address: &str, meaning: &str) -> Section {
              password, and everybody on the way, too",
         ),
     ];
-    Section { name, element: "", keys }
+    Section { name, keys }
 }
 
 fn models(
@@ -237,17 +234,17 @@ fn models(
     for name in PLACE {
         keys.push(find(detector, name)?);
     }
-    Ok(Section { name: "models", element: "", keys })
+    Ok(Section { name: "models", keys })
 }
 
 fn source() -> Result<Section, AnalyzeError> {
     let element = "facecamerasrc";
     let known = gst::ElementFactory::find(element).is_some();
     let keys = match known {
-        true => section("source", element, &specs(element)?).keys,
+        true => section("source", &specs(element)?).keys,
         false => vec![Key::own("uri", Kind::Address, "", "Which camera")],
     };
-    Ok(Section { name: "source", element, keys })
+    Ok(Section { name: "source", keys })
 }
 
 fn output() -> Section {
@@ -272,13 +269,13 @@ fn output() -> Section {
             "Of the stream, in kbit/s (0 = by size and frame rate)",
         ),
     ];
-    Section { name: "output", element: "", keys }
+    Section { name: "output", keys }
 }
 
-fn section(name: &'static str, element: &'static str, specs: &[glib::ParamSpec]) -> Section {
+fn section(name: &'static str, specs: &[glib::ParamSpec]) -> Section {
     let elsewhere = |name: &str| ELSEWHERE.contains(&name) || PLACE.contains(&name);
     let here = specs.iter().filter(|spec| !elsewhere(spec.name()));
-    Section { name, element, keys: here.filter_map(Key::of).collect() }
+    Section { name, keys: here.filter_map(Key::of).collect() }
 }
 
 fn find(specs: &[glib::ParamSpec], name: &str) -> Result<Key, AnalyzeError> {

@@ -11,6 +11,8 @@ mod draft;
 mod error;
 mod keys;
 mod schema;
+#[cfg(test)]
+mod schema_tests;
 mod settings;
 #[cfg(test)]
 mod tests;

@@ -160,7 +160,13 @@ fn of_kind(kind: &Kind) -> Value {
         Kind::Bytes { .. } => {
             json!({"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": unit::SIZE_PATTERN}]})
         }
-        Kind::Choice(known) => json!({"enum": known}),
+        Kind::Choice(known) => {
+            // A number is one with and without quotation marks.
+            let numbers = known.iter().filter_map(|name| name.parse::<u32>().ok());
+            let all: Vec<Value> =
+                known.iter().map(|n| json!(n)).chain(numbers.map(|n| json!(n))).collect();
+            json!({"enum": all})
+        }
         Kind::Choices(known) => json!({"type": "array", "minItems": 1, "items": {"enum": known}}),
         Kind::Text | Kind::Path | Kind::Address => json!({"type": "string"}),
         Kind::Names => json!({"type": "array", "minItems": 1, "items": {"type": "string"}}),

@@ -175,7 +175,10 @@ fn what_does_not_fit_together_is_refused() {
             "recognition.required-zones: there is no zone 'hall'",
         ),
         ("alerts: {rules: [{zones: [hall]}]}", "alerts.rules: there is no zone 'hall'"),
-        ("alerts: {rules: [{zone: [hall]}]}", "alerts: read alert-rules: alert rules: [0].zone is not known"),
+        (
+            "alerts: {rules: [{zone: [hall]}]}",
+            "alerts: read alert-rules: alert rules: [0].zone is not known",
+        ),
         ("alerts: {rules: nowhere.json}", "nowhere.json"),
         ("publish: [{target: x.jsonl, notify: [{zones: [hall]}]}]", "there is no zone 'hall'"),
         ("publish: [{target: 'gopher://x'}]", "publish[0]: target 'gopher://x' is none"),

@@ -93,7 +93,7 @@ pub(super) fn wanted(kind: &Kind) -> String {
         Kind::Bytes { least, most } => {
             format!("a size from {} to {}", unit::bytes(*least), unit::bytes(*most))
         }
-        Kind::Choice(known) => format!("one of {}", known.join(", ")),
+        Kind::Choice(known) => format!("one of {}", listed(known)),
         Kind::Choices(known) => format!("a list of {}", known.join(", ")),
         Kind::Text => "a text".to_owned(),
         Kind::Names => "a list of names".to_owned(),
@@ -102,6 +102,17 @@ pub(super) fn wanted(kind: &Kind) -> String {
         Kind::Rules => "a list of rules or the path of a file".to_owned(),
         Kind::Zones => "a mapping of names to points".to_owned(),
     }
+}
+
+/// The words, and numbers among them from the first to the last.
+fn listed(known: &[String]) -> String {
+    let number = |name: &&String| name.parse::<u32>().is_ok();
+    let mut words: Vec<String> = known.iter().filter(|n| !number(n)).cloned().collect();
+    let mut numbers = known.iter().filter(number);
+    if let Some(first) = numbers.next() {
+        words.push(numbers.next_back().map_or(first.clone(), |last| format!("{first} to {last}")));
+    }
+    words.join(", ")
 }
 
 /// A relative path is from the folder of the configuration, wherever the program was started.
