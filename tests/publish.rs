@@ -1,13 +1,17 @@
 //! What is published: the formats against their descriptions for other readers.
 
-use std::io::Write;
-use std::process::{Command, Stdio};
+#[path = "support/judge.rs"]
+mod judge;
 
 use face_core::event::{Candidate, FaceEvent};
 use face_core::publish::homeassistant::{DEFAULT_PREFIX, Discovery, Entity};
 use face_core::publish::topic::Topics;
 use face_core::publish::{Best, Dwell, Face, FaceFrame, FaceTrack, dlstreamer};
+use judge::judged;
 use serde_json::{Value, json};
+
+const SCHEMA_FILE: &str =
+    concat!(env!("CARGO_MANIFEST_DIR"), "/docs/schema/face-publish-1.schema.json");
 
 fn candidate(name: &str, similarity: f32) -> Candidate {
     Candidate { person_id: format!("id-{name}"), name: name.into(), similarity }
@@ -114,39 +118,10 @@ fn values() -> [Value; 6] {
     ]
 }
 
-/// Says of each value whether it is what the schema file describes: `None` or what is wrong.
-/// Another reader's validator judges (jsonschema of Python, from scripts/setup.sh --tests).
-fn judged(values: &[Value]) -> Option<Vec<Option<String>>> {
-    const JUDGE: &str = "import json, sys, jsonschema\n\
-        schema, values = json.load(open(sys.argv[1])), json.load(sys.stdin)\n\
-        kind = jsonschema.Draft202012Validator\n\
-        kind.check_schema(schema)\n\
-        errors = [next(kind(schema).iter_errors(value), None) for value in values]\n\
-        print(json.dumps([error and error.message[:200] for error in errors]))";
-    let python = std::env::var("GST_FACE_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-    let ask = |arguments: &[&str]| {
-        let mut command = Command::new(&python);
-        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()
-    };
-    let present = ask(&["-c", "import jsonschema"]).and_then(|mut child| child.wait());
-    if !present.is_ok_and(|status| status.success()) {
-        eprintln!("skipped: no jsonschema for '{python}' (GST_FACE_TEST_PYTHON)");
-        return None;
-    }
-    let schema = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/schema/face-publish-1.schema.json");
-    let mut child = ask(&["-c", JUDGE, schema]).expect("Python starts");
-    let mut stdin = child.stdin.take().expect("a pipe");
-    stdin.write_all(Value::from(values.to_vec()).to_string().as_bytes()).expect("it reads");
-    drop(stdin);
-    let output = child.wait_with_output().expect("Python ends");
-    assert!(output.status.success());
-    Some(serde_json::from_slice(&output.stdout).expect("it answers in JSON"))
-}
-
 #[test]
 fn messages_are_what_the_schema_says() {
     let right = values();
-    let Some(errors) = judged(&right) else { return };
+    let Some(errors) = judged(SCHEMA_FILE, &right) else { return };
     assert_eq!(errors, vec![None; right.len()]);
     let wrong = [
         (0, "/schema", json!("face-frame/2")),
@@ -162,7 +137,7 @@ fn messages_are_what_the_schema_says() {
         *changed.pointer_mut(pointer).unwrap() = wrong;
         changed
     });
-    let errors = judged(&wrong).expect("it was there a moment ago");
+    let errors = judged(SCHEMA_FILE, &wrong).expect("it was there a moment ago");
     assert!(errors.iter().all(Option::is_some), "{errors:?}");
 }
 

@@ -1,42 +1,17 @@
 //! Sidecars: the format, its description for other readers, old and foreign ones.
 
-use std::io::Write;
-use std::process::{Command, Stdio};
+#[path = "support/judge.rs"]
+mod judge;
 
 use face_core::clip::{Origin, SCHEMA, Sidecar, SidecarError};
+use judge::judged;
 use serde_json::Value;
+
+const SCHEMA_FILE: &str =
+    concat!(env!("CARGO_MANIFEST_DIR"), "/docs/schema/face-clip-1.schema.json");
 
 const GOLDEN: &[u8] = include_bytes!("data/clip_v1.json");
 const REFERENCE: &[u8] = include_bytes!("data/reference_clip.json");
-
-/// Says of each value whether it is what the schema file describes: `None` or what is wrong.
-/// Another reader's validator judges (jsonschema of Python, from scripts/setup.sh --tests).
-fn judged(values: &[Value]) -> Option<Vec<Option<String>>> {
-    const JUDGE: &str = "import json, sys, jsonschema\n\
-        schema, values = json.load(open(sys.argv[1])), json.load(sys.stdin)\n\
-        kind = jsonschema.Draft202012Validator\n\
-        kind.check_schema(schema)\n\
-        errors = [next(kind(schema).iter_errors(value), None) for value in values]\n\
-        print(json.dumps([error and error.message[:200] for error in errors]))";
-    let python = std::env::var("GST_FACE_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-    let ask = |arguments: &[&str]| {
-        let mut command = Command::new(&python);
-        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()
-    };
-    let present = ask(&["-c", "import jsonschema"]).and_then(|mut child| child.wait());
-    if !present.is_ok_and(|status| status.success()) {
-        eprintln!("skipped: no jsonschema for '{python}' (GST_FACE_TEST_PYTHON)");
-        return None;
-    }
-    let schema = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/schema/face-clip-1.schema.json");
-    let mut child = ask(&["-c", JUDGE, schema]).expect("Python starts");
-    let mut stdin = child.stdin.take().expect("a pipe");
-    stdin.write_all(Value::from(values.to_vec()).to_string().as_bytes()).expect("it reads");
-    drop(stdin);
-    let output = child.wait_with_output().expect("Python ends");
-    assert!(output.status.success());
-    Some(serde_json::from_slice(&output.stdout).expect("it answers in JSON"))
-}
 
 fn golden() -> Sidecar {
     Sidecar::read(GOLDEN).expect("the golden file is read")
@@ -77,7 +52,7 @@ fn what_is_written_is_what_the_schema_says() {
         // Sidecars of the reference become ones of ours.
         value(&reference.to_json(false).unwrap()),
     ];
-    let Some(errors) = judged(&right) else { return };
+    let Some(errors) = judged(SCHEMA_FILE, &right) else { return };
     assert_eq!(errors, vec![None; right.len()]);
     // The schema says no to what is none.
     let wrong = [
@@ -93,7 +68,7 @@ fn what_is_written_is_what_the_schema_says() {
         *changed.pointer_mut(pointer).unwrap() = wrong;
         changed
     });
-    let errors = judged(&wrong).expect("it was there a moment ago");
+    let errors = judged(SCHEMA_FILE, &wrong).expect("it was there a moment ago");
     assert!(errors.iter().all(Option::is_some), "{errors:?}");
 }
 

@@ -12,7 +12,7 @@ use serde_json::Value;
 pub(crate) const USER: &str = "gst-face-test";
 pub(crate) const PASSWORD: &str = "gst-face-test-password";
 /// For what is about to happen.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 fn root() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -1,11 +1,12 @@
 //! The tables of the documentation that are those of the code.
 
 use face_core::model::{self, ModelSpec};
+use face_pipeline::service::config;
 use gst::glib;
 use gst::prelude::*;
 
-/// Puts the tables of the code between the marks `<!-- properties ELEMENT -->` or
-/// `<!-- models -->` and `<!-- end -->`.
+/// Puts the tables of the code between the marks `<!-- properties ELEMENT -->`, `<!-- keys SECTION -->`
+/// or `<!-- models -->` and `<!-- end -->`.
 pub(crate) fn with_tables(document: &str) -> String {
     let mut result = String::new();
     let mut in_table = false;
@@ -19,6 +20,9 @@ pub(crate) fn with_tables(document: &str) -> String {
         }
         if let Some(element) = line.strip_prefix("<!-- properties ") {
             result.push_str(&properties(element.trim_end_matches(" -->")));
+            in_table = true;
+        } else if let Some(section) = line.strip_prefix("<!-- keys ") {
+            result.push_str(&keys(section.trim_end_matches(" -->")));
             in_table = true;
         } else if line == "<!-- models -->" {
             result.push_str(&models());
@@ -52,6 +56,30 @@ fn properties(factory: &str) -> String {
             kind(spec),
             spec.blurb().unwrap_or_default().trim_end_matches('.').replace('|', "\\|")
         ));
+    }
+    table
+}
+
+/// Sections that are explained where their table is; what the others mean stands with the elements.
+const EXPLAINED: [&str; 5] = ["models", "spool", "http", "rtsp", "output"];
+
+/// The keys of a section of facectl run's configuration.
+fn keys(section: &str) -> String {
+    let rows = config::rows(section).unwrap().unwrap_or_else(|| panic!("no section {section}"));
+    let explained = EXPLAINED.contains(&section);
+    let last = if explained { "meaning" } else { "live" };
+    let mut table = format!("| key | value | default | {last} |\n|---|---|---|---|\n");
+    for row in rows {
+        let default = match row.default.as_str() {
+            "" => String::new(),
+            default => format!("`{default}`"),
+        };
+        let last = match (explained, row.live) {
+            (true, _) => row.meaning.replace('|', "\\|"),
+            (false, true) => "yes".to_owned(),
+            (false, false) => String::new(),
+        };
+        table.push_str(&format!("| `{}` | {} | {default} | {last} |\n", row.key, row.value));
     }
     table
 }

@@ -39,6 +39,8 @@ pub(super) enum Kind {
     Path,
     /// A path, or an address, which has a scheme.
     Address,
+    /// `env:NAME`, `file:PATH`, or an address where that is no secret.
+    Place,
     /// A list of rules, or the path of a file with JSON.
     Rules,
     /// Names with the points of polygons.
@@ -106,7 +108,7 @@ impl Section {
 }
 
 /// Where models run: the same for all elements, so that they share the pools.
-const PLACE: [&str; 4] = ["provider", "device-id", "threads", "runtime-library"];
+const PLACE: [&str; 5] = ["provider", "device-id", "threads", "runtime-library", "engine-cache"];
 /// Properties that have another place in the configuration, do nothing without the signals of a
 /// program, or are another name.
 const ELSEWHERE: [&str; 9] = [
@@ -231,9 +233,8 @@ fn models(
     for key in &mut keys {
         key.property.clone_from(&key.name);
     }
-    for name in PLACE {
-        keys.push(find(detector, name)?);
-    }
+    let place = detector.iter().filter(|spec| PLACE.contains(&spec.name()));
+    keys.extend(place.filter_map(Key::of));
     Ok(Section { name: "models", keys })
 }
 
@@ -341,10 +342,11 @@ fn number(least: u64, most: u64, blurb: &str) -> Kind {
 fn text(name: &str) -> Kind {
     match name {
         "storage" | "target" | "gallery" | "uri" => Kind::Address,
+        "webhook" | "webhook-key" | "webhook-token" => Kind::Place,
         "alert-rules" | "notify" => Kind::Rules,
         "required-zones" => Kind::Names,
         "zones" => Kind::Zones,
-        "runtime-library" | "spool" => Kind::Path,
+        "runtime-library" | "engine-cache" | "spool" => Kind::Path,
         name if name.ends_with("-file") => Kind::Path,
         _ => Kind::Text,
     }

@@ -168,7 +168,7 @@ fn of_kind(kind: &Kind) -> Value {
             json!({"enum": all})
         }
         Kind::Choices(known) => json!({"type": "array", "minItems": 1, "items": {"enum": known}}),
-        Kind::Text | Kind::Path | Kind::Address => json!({"type": "string"}),
+        Kind::Text | Kind::Path | Kind::Address | Kind::Place => json!({"type": "string"}),
         Kind::Names => json!({"type": "array", "minItems": 1, "items": {"type": "string"}}),
         Kind::Rules => json!({"anyOf": [{"type": "string"}, {"type": "array", "items": rule()}]}),
         Kind::Zones => {

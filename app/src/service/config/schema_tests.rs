@@ -44,7 +44,26 @@ fn json(node: &Node) -> Value {
     }
 }
 
-/// The configurations of the documentation; what is a part of a camera is put into one.
+/// A block of the documentation, which may be indented; a part of a camera is put into one.
+fn whole(lines: &[&str]) -> String {
+    let first = lines.first().copied().unwrap_or_default();
+    let indent = first.len() - first.trim_start().len();
+    let lines = lines.iter().map(|line| line.get(indent..).unwrap_or_default());
+    if first.trim_start().starts_with("version:") {
+        return lines.map(|line| format!("{line}\n")).collect();
+    }
+    let camera: String = lines.map(|line| format!("    {line}\n")).collect();
+    let mut text = "version: 1\ncameras:\n  any:\n".to_owned();
+    if !camera.contains("source:") {
+        text.push_str("    source: x.mp4\n");
+    }
+    if camera.contains("zones: [door]") {
+        text.push_str("    zones: {door: '0,0 1,0 1,1'}\n");
+    }
+    text + &camera
+}
+
+/// The configurations of the documentation.
 fn documented() -> Vec<(String, String)> {
     let mut texts = Vec::new();
     let example = root().join("docs/config.yaml");
@@ -52,21 +71,8 @@ fn documented() -> Vec<(String, String)> {
     for page in ["README.md", "docs/service.md", "docs/integration.md"] {
         let text = fs::read_to_string(root().join(page)).unwrap();
         for (nth, block) in text.split("```yaml\n").skip(1).enumerate() {
-            let block = block.split("```").next().unwrap_or_default();
-            let whole = if block.starts_with("version:") {
-                block.to_owned()
-            } else {
-                let source = if block.contains("source:") { "" } else { "    source: x.mp4\n" };
-                let lines = block.lines().map(|line| format!("    {line}\n"));
-                let zones = if block.contains("zones: [door]") {
-                    "    zones: {door: '0,0 1,0 1,1'}\n"
-                } else {
-                    ""
-                };
-                let lines: String = lines.collect();
-                format!("version: 1\ncameras:\n  any:\n{source}{zones}{lines}")
-            };
-            texts.push((format!("{page}, block {}", nth + 1), whole));
+            let lines: Vec<&str> = block.lines().take_while(|l| l.trim() != "```").collect();
+            texts.push((format!("{page}, block {}", nth + 1), whole(&lines)));
         }
     }
     texts

@@ -114,6 +114,22 @@ fn shortest_configuration_has_the_defaults() {
 }
 
 #[test]
+fn relative_paths_are_from_the_folder_of_the_file() {
+    let config = parse(&door(
+        "clips: {storage: 's3://clips/door', webhook: 'file:hook', webhook-key: 'env:KEY'}\n\
+         publish: [{target: 'webhook+file:hook'}, {target: stdout}, {target: 'file:///srv/x.jsonl'}]",
+    ));
+    let camera = &config.cameras[0];
+    let clips = camera.clips.as_ref().unwrap();
+    assert_eq!(clips.get("storage"), Some("s3://clips/door"));
+    assert_eq!(clips.get("webhook"), Some("file:/etc/faces/hook"));
+    assert_eq!(clips.get("webhook-key"), Some("env:KEY"));
+    let targets: Vec<_> = camera.publish.iter().map(|target| target.get("target")).collect();
+    let expected = ["webhook+file:/etc/faces/hook", "stdout", "file:///srv/x.jsonl"].map(Some);
+    assert_eq!(targets, expected);
+}
+
+#[test]
 fn unknown_keys_are_refused_with_their_path_and_place() {
     for (text, said) in [
         (door("zonse: {}"), "5:5: cameras.door.zonse: unknown key, did you mean zones?"),

@@ -69,6 +69,7 @@ fn one(kind: &Kind, node: &Node, folder: &Path) -> Result<String, String> {
         Kind::Choice(known) if !known.contains(text) => Err(refused()),
         Kind::Path => Ok(path(text, folder)),
         Kind::Address => Ok(address(text, folder)),
+        Kind::Place => Ok(place(text, folder)),
         _ => Ok(text.clone()),
     }
 }
@@ -99,6 +100,7 @@ pub(super) fn wanted(kind: &Kind) -> String {
         Kind::Names => "a list of names".to_owned(),
         Kind::Path => "a path".to_owned(),
         Kind::Address => "a path or an address".to_owned(),
+        Kind::Place => "env:NAME or file:PATH, or an address that is no secret".to_owned(),
         Kind::Rules => "a list of rules or the path of a file".to_owned(),
         Kind::Zones => "a mapping of names to points".to_owned(),
     }
@@ -121,8 +123,21 @@ fn path(text: &str, folder: &Path) -> String {
 }
 
 fn address(text: &str, folder: &Path) -> String {
-    let is_path = !text.contains("://") && !text.contains("+env:") && !text.contains("+file:");
-    if is_path && text != "stdout" && text != "-" { path(text, folder) } else { text.to_owned() }
+    match text.split_once(':') {
+        _ if text == "stdout" || text == "-" => text.to_owned(),
+        Some(("webhook+file", secret)) => format!("webhook+file:{}", path(secret, folder)),
+        Some(("webhook+env", _)) => text.to_owned(),
+        Some((_, rest)) if rest.starts_with("//") => text.to_owned(),
+        _ => path(text, folder),
+    }
+}
+
+/// Where a secret is.
+fn place(text: &str, folder: &Path) -> String {
+    match text.strip_prefix("file:") {
+        Some(secret) => format!("file:{}", path(secret, folder)),
+        None => text.to_owned(),
+    }
 }
 
 fn texts(node: &Node) -> Result<Vec<&str>, String> {
