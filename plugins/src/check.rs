@@ -4,12 +4,13 @@ use gst::prelude::*;
 use gst::subclass::prelude::*;
 
 use crate::clipsink::ClipSink;
+use crate::facecamerasrc::FaceCameraSrc;
 use crate::facepublish::FacePublish;
 use crate::facerecognize::FaceRecognize;
 use crate::facetrack::FaceTrack;
 
-/// Would an element of this plugin start, as far as its properties alone decide? Files that they name are
-/// read, but models, galleries and networks are not asked for. Other elements pass.
+/// Would an element of this plugin start, as far as its properties alone decide? Files and secrets
+/// that they name are read, but models, galleries and networks are not asked for. Other elements pass.
 ///
 /// # Errors
 /// What its start() would say.
@@ -21,6 +22,8 @@ pub fn check_settings(element: &gst::Element) -> Result<(), String> {
     } else if let Some(element) = element.downcast_ref::<ClipSink>() {
         element.imp().check()
     } else if let Some(element) = element.downcast_ref::<FacePublish>() {
+        element.imp().check()
+    } else if let Some(element) = element.downcast_ref::<FaceCameraSrc>() {
         element.imp().check()
     } else {
         Ok(())

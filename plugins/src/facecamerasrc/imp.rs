@@ -258,6 +258,12 @@ impl ElementImpl for FaceCameraSrc {
 impl BinImpl for FaceCameraSrc {}
 
 impl FaceCameraSrc {
+    /// Would it start, as far as the properties and what they name decide?
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let settings = self.settings.lock().clone();
+        Plan::new(&settings).map(drop).map_err(|error| crate::with_causes(&error))
+    }
+
     fn refuse(&self, error: &StartError) -> gst::StateChangeError {
         self.post_error_message(error.message());
         gst::StateChangeError

@@ -15,7 +15,7 @@ use super::settings::Settings;
 use super::yaml::{self, Content, Node, Place};
 use super::{Camera, Config, Output, check};
 
-/// Do the gallery and the models have to be there?
+/// Do the gallery, the models and what a source names have to be there?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Files {
     Wanted,
@@ -33,6 +33,7 @@ struct Common {
     /// Properties of the detector and of the recogniser.
     detector: BTreeMap<String, String>,
     recognizer: BTreeMap<String, String>,
+    files: Files,
     /// Properties of clipsink and of facepublish, which have to agree.
     spool: BTreeMap<String, String>,
 }
@@ -153,7 +154,7 @@ fn common(
         }
         recognizer.insert("gallery".to_owned(), gallery.text.clone());
     }
-    Common { detector, recognizer, spool: texts(spool) }
+    Common { detector, recognizer, files, spool: texts(spool) }
 }
 
 fn default_model(task: Task) -> &'static str {
@@ -272,7 +273,13 @@ impl Building<'_> {
             settings
         });
         let publish = publish.collect();
-        let source = Settings::new("facecamerasrc", texts(self.part("source")));
+        let source = texts(self.part("source"));
+        let source = match common.files {
+            Files::Wanted if source.contains_key("uri") => {
+                self.checked(reader, "facecamerasrc", source, "source")
+            }
+            _ => Settings::new("facecamerasrc", source),
+        };
         let output = output(reader, name, path, draft);
         check::camera(reader, path, place, draft);
         let name = name.to_owned();

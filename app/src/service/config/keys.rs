@@ -173,7 +173,7 @@ impl Sections {
             },
             http: server("http", HTTP, "Where the state is told, as /healthz and /metrics"),
             rtsp: server("rtsp", RTSP, "Where annotated streams are served"),
-            source: source()?,
+            source: section("source", &specs("facecamerasrc")?),
             detection: section("detection", &detector),
             tracking: section("tracking", &tracker),
             zones: find(&tracker, "zones")?,
@@ -236,16 +236,6 @@ fn models(
     let place = detector.iter().filter(|spec| PLACE.contains(&spec.name()));
     keys.extend(place.filter_map(Key::of));
     Ok(Section { name: "models", keys })
-}
-
-fn source() -> Result<Section, AnalyzeError> {
-    let element = "facecamerasrc";
-    let known = gst::ElementFactory::find(element).is_some();
-    let keys = match known {
-        true => section("source", &specs(element)?).keys,
-        false => vec![Key::own("uri", Kind::Address, "", "Which camera")],
-    };
-    Ok(Section { name: "source", keys })
 }
 
 fn output() -> Section {

@@ -72,7 +72,7 @@ pub struct Output {
 }
 
 impl Config {
-    /// Reads and checks a file, and looks for the gallery and the models that it names.
+    /// Reads and checks a file, and looks for the gallery, the models and the secrets that it names.
     ///
     /// # Errors
     /// [`ConfigError`]: everything that is wrong, with its places.
@@ -84,8 +84,8 @@ impl Config {
         build::config(&text, path, folder, build::Files::Wanted)
     }
 
-    /// Reads and checks a text whose relative paths are from `folder`; gallery and models need not
-    /// be there.
+    /// Reads and checks a text whose relative paths are from `folder`; gallery, models and sources
+    /// need not be there.
     ///
     /// # Errors
     /// [`ConfigError::Faults`].

@@ -93,9 +93,7 @@ fn whole_configuration_becomes_settings_of_elements() {
     assert_eq!(config.rtsp, Some("0.0.0.0:8554".parse().unwrap()));
     for camera in &config.cameras {
         for (element, settings) in camera.elements() {
-            if element != Element::Source {
-                settings.make("any").unwrap_or_else(|error| panic!("{error}"));
-            }
+            settings.make("any").unwrap_or_else(|error| panic!("{element:?}: {error}"));
         }
     }
 }
@@ -269,8 +267,11 @@ fn what_is_no_configuration_at_all_is_told() {
     assert!(matches!(load(), ConfigError::Read { .. }));
     std::fs::write(&file, b"\xff\xfe").unwrap();
     assert!(matches!(load(), ConfigError::NoText { .. }));
-    std::fs::write(&file, "version: 1\ngallery: nowhere.gallery\ncameras: {a: {source: x.mp4}}\n")
-        .unwrap();
+    std::fs::write(
+        &file,
+        "version: 1\ngallery: nowhere.gallery\ncameras: {a: {source: nowhere.mp4}}\n",
+    )
+    .unwrap();
     let error = load().to_string();
     let at = format!(
         "{}:2:1: gallery: there is no gallery '{}",
@@ -278,6 +279,7 @@ fn what_is_no_configuration_at_all_is_told() {
         folder.path().display()
     );
     assert!(error.contains(&at), "{error}");
+    assert!(error.contains("cameras.a.source: ") && error.contains("nowhere.mp4"), "{error}");
 }
 
 #[test]
