@@ -85,8 +85,15 @@ impl Reading {
 
 impl Drop for Chain {
     fn drop(&mut self) {
-        // A pipeline must not be dropped while it runs. Going down to Null cannot fail.
-        let _ = self.pipeline.set_state(gst::State::Null);
+        // A pipeline must not be dropped while it runs.
+        if self.pipeline.set_state(gst::State::Null).is_err() {
+            // A decodebin that failed to start fails again when it is asked for the state that it is
+            // in, Ready. Nothing fails that goes to Null at once.
+            for element in self.pipeline.iterate_elements().into_iter().flatten() {
+                let _ = element.set_state(gst::State::Null);
+            }
+            let _ = self.pipeline.set_state(gst::State::Null);
+        }
     }
 }
 

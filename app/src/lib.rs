@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod analyze;
+mod bench;
 mod chain;
 mod clip;
 mod clock;
@@ -33,6 +34,7 @@ mod testing;
 pub mod tracker;
 
 pub use analyze::{AnalyzeOptions, analyze_file};
+pub use bench::{BenchOptions, BenchProgress, BenchReport, StreamRate, Versions, bench};
 pub use clip::{ClipAnalysis, ClipProgress, analyze_clip};
 pub use clock::clock;
 pub use elements::{Recognition, Stage};

@@ -2,6 +2,7 @@
 //! says into errors.
 
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -72,11 +73,11 @@ pub(crate) fn run(
     let shared = Arc::new(Shared::default());
     add_tap(&chain, tap, shared.clone());
     let bus = chain.pipeline.bus().ok_or_else(|| AnalyzeError::pipeline("it has no bus"))?;
-    let mut run = Run { options, missing: Vec::new(), ended: Ended::default() };
+    let mut messages = Messages::new(options);
     if chain.pipeline.set_state(gst::State::Playing).is_err() {
         // The reason is on the bus.
         while let Some(message) = bus.pop() {
-            let _ = run.handle(&message)?;
+            let _ = messages.handle(&message)?;
         }
         return Err(AnalyzeError::pipeline("it does not start").into());
     }
@@ -84,7 +85,7 @@ pub(crate) fn run(
     let mut reading = Reading::new(chain.streams.clone());
     while done.is_continue() {
         if let Some(message) = bus.timed_pop(TICK) {
-            done = run.handle(&message)?;
+            done = messages.handle(&message)?;
             if let Some(error) = shared.failed.lock().take() {
                 return Err(error.into());
             }
@@ -94,25 +95,25 @@ pub(crate) fn run(
             return Err(AnalyzeError::Stream { path: options.video.clone(), reason }.into());
         }
         let frames = shared.frames.load(Ordering::Relaxed);
-        if run.ended.duration_ns.is_none() && frames > 0 {
+        if messages.ended.duration_ns.is_none() && frames > 0 {
             let duration = chain.pipeline.query_duration::<gst::ClockTime>();
-            run.ended.duration_ns = duration.map(gst::ClockTime::nseconds);
+            messages.ended.duration_ns = duration.map(gst::ClockTime::nseconds);
         }
         let position_ns = shared.position.load(Ordering::Relaxed).checked_sub(1);
-        let now = Progress { frames, position_ns, duration_ns: run.ended.duration_ns };
+        let now = Progress { frames, position_ns, duration_ns: messages.ended.duration_ns };
         if progress(now).is_break() {
             let path = options.video.clone();
             return Err(AnalyzeError::Interrupted { path }.into());
         }
     }
-    run.ended.frames = shared.frames.load(Ordering::Relaxed);
+    messages.ended.frames = shared.frames.load(Ordering::Relaxed);
     if let Some(reason) = shared.malformed.lock().take() {
-        run.warn(format!("face metadata that could not be read was left out: {reason}"));
+        messages.warn(format!("face metadata that could not be read was left out: {reason}"));
     }
-    if run.ended.frames == 0 {
+    if messages.ended.frames == 0 {
         return Err(AnalyzeError::NoFrames { path: options.video.clone() }.into());
     }
-    Ok(run.ended)
+    Ok(messages.ended)
 }
 
 /// Why a run failed.
@@ -178,16 +179,25 @@ fn add_tap(
     });
 }
 
-struct Run<'a> {
+/// Understands what a pipeline says.
+pub(crate) struct Messages<'a> {
     options: &'a ChainOptions,
     /// Descriptions of streams that nothing here decodes: is it a picture, and its name.
     missing: Vec<(bool, String)>,
     ended: Ended,
 }
 
-impl Run<'_> {
+impl<'a> Messages<'a> {
+    pub(crate) fn new(options: &'a ChainOptions) -> Self {
+        Self { options, missing: Vec::new(), ended: Ended::default() }
+    }
+
+    pub(crate) fn video(&self) -> PathBuf {
+        self.options.video.clone()
+    }
+
     /// [`ControlFlow::Break`] at the end.
-    fn handle(&mut self, message: &gst::Message) -> Result<ControlFlow<()>, RunError> {
+    pub(crate) fn handle(&mut self, message: &gst::Message) -> Result<ControlFlow<()>, RunError> {
         let path = || self.options.video.clone();
         match message.view() {
             gst::MessageView::Eos(_) => {

@@ -180,9 +180,9 @@ pub(crate) fn recognition(models: &ModelOptions) -> Recognition {
 }
 
 /// Runs `work` with a progress bar that `show` draws; `None` if SIGINT or SIGTERM stopped it.
-pub(crate) fn watched<P, T>(
+pub(crate) fn watched<P, T, E: Into<anyhow::Error>>(
     show: impl Fn(&ProgressBar, P),
-    work: impl FnOnce(&mut dyn FnMut(P) -> ControlFlow<()>) -> Result<T, AnalyzeError>,
+    work: impl FnOnce(&mut dyn FnMut(P) -> ControlFlow<()>) -> Result<T, E>,
 ) -> anyhow::Result<Option<T>> {
     let stop = Arc::new(AtomicBool::new(false));
     catch_signals(&stop)?;
@@ -198,9 +198,9 @@ pub(crate) fn watched<P, T>(
         }
     });
     bar.finish_and_clear();
-    match result {
-        Err(AnalyzeError::Interrupted { .. }) => Ok(None),
-        result => Ok(Some(result?)),
+    match result.map_err(E::into) {
+        Err(e) if matches!(e.downcast_ref(), Some(AnalyzeError::Interrupted { .. })) => Ok(None),
+        result => result.map(Some),
     }
 }
 

@@ -1,6 +1,7 @@
 //! facectl: enrol, recognise and compare faces, and look after galleries, clips and models.
 
 mod analyze;
+mod bench;
 mod clips;
 mod doctor;
 mod enroll;
@@ -43,6 +44,7 @@ enum Command {
     Track(track::Arguments),
     ImportDegirum(import_degirum::Arguments),
     Outbox(outbox::Arguments),
+    Bench(bench::Arguments),
     Doctor(doctor::Arguments),
     Models(models::Args),
 }
@@ -67,6 +69,7 @@ fn main() -> ExitCode {
         Command::Track(arguments) => track::run(&arguments).map(ExitCode::from),
         Command::ImportDegirum(arguments) => import_degirum::run(&arguments).map(ExitCode::from),
         Command::Outbox(arguments) => outbox::run(&arguments).map(ExitCode::from),
+        Command::Bench(arguments) => bench::run(&arguments).map(ExitCode::from),
         Command::Doctor(arguments) => doctor::run(&arguments).map(ExitCode::from),
         Command::Models(arguments) => models::run(arguments),
     };

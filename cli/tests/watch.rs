@@ -28,19 +28,6 @@ fn answer(arguments: &[&str]) -> Answer {
     Answer::of(&watch(arguments).output().unwrap())
 }
 
-/// A clip of so many seconds.
-fn clip(folder: &std::path::Path, seconds: u32) -> String {
-    let clip = folder.join("clip.mp4").to_str().unwrap().to_owned();
-    let made = Command::new("gst-launch-1.0")
-        .args(["-q", "videotestsrc", &format!("num-buffers={}", seconds * 15), "!"])
-        .args(["video/x-raw,width=64,height=64,framerate=15/1", "!", "x264enc", "!", "h264parse"])
-        .args(["!", "mp4mux", "!", "filesink", &format!("location={clip}")])
-        .output()
-        .unwrap();
-    assert!(made.status.success(), "{made:?}");
-    clip
-}
-
 fn messages(output: &Output, name: &str) -> Vec<Value> {
     let lines = Answer::of(output).json();
     lines.into_iter().filter(|line| line["message"] == name).collect()
@@ -64,7 +51,7 @@ fn t19_sources_and_settings_that_cannot_work_are_named() {
     }
     let Some(_) = Setup::new() else { return };
     let folder = tempfile::tempdir().unwrap();
-    let clip = clip(folder.path(), 1);
+    let clip = tiny::clip(folder.path(), 1);
     answer(&["--set", "detector.max-faces=many", &clip])
         .is_error(2, &["onnxfacedetect", "max-faces", "'many'"]);
     answer(&["--min-rate=-1", &clip]).is_error(2, &["watchdog"]);
@@ -74,7 +61,7 @@ fn t19_sources_and_settings_that_cannot_work_are_named() {
 fn t19_tracks_of_a_file_are_told_until_its_end() {
     let Some(_) = Setup::new() else { return };
     let folder = tempfile::tempdir().unwrap();
-    let clip = clip(folder.path(), 2);
+    let clip = tiny::clip(folder.path(), 2);
     let output = watch(&["--json", &clip]).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     assert_eq!(messages(&output, "face-track").len(), 2, "{output:?}");
@@ -90,7 +77,7 @@ fn t19_tracks_of_a_file_are_told_until_its_end() {
 fn t23_interrupt_ends_a_camera_with_130_and_a_lost_one_is_an_error() {
     let Some(_) = Setup::new() else { return };
     let folder = tempfile::tempdir().unwrap();
-    let clip = clip(folder.path(), 30);
+    let clip = tiny::clip(folder.path(), 30);
     let Some(camera) = RtspCamera::serve(clip.as_ref()) else { return };
     let mut child = watch(&["--json", "--min-rate", "1000", "--silence", "2", &camera.address])
         .stdout(Stdio::piped())

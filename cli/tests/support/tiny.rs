@@ -39,6 +39,19 @@ pub fn picture(path: &str, seed: u64) {
     image.save(path).unwrap();
 }
 
+/// A clip of so many seconds, 15 frames each.
+pub fn clip(folder: &Path, seconds: u32) -> String {
+    let clip = folder.join("clip.mp4").to_str().unwrap().to_owned();
+    let made = std::process::Command::new("gst-launch-1.0")
+        .args(["-q", "videotestsrc", &format!("num-buffers={}", seconds * 15), "!"])
+        .args(["video/x-raw,width=64,height=64,framerate=15/1", "!", "x264enc", "!", "h264parse"])
+        .args(["!", "mp4mux", "!", "filesink", &format!("location={clip}")])
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    clip
+}
+
 /// Arguments that enrol pictures under a name.
 pub fn enroll<'a>(gallery: &'a str, embedder: &'a str, name: &'a str) -> Vec<String> {
     let detector = data("two_faces.onnx");
