@@ -155,3 +155,15 @@ fn real_every_face_of_a_clip_is_embedded() {
     assert!(needed["embeds"].as_u64() < all["embeds"].as_u64(), "{needed}");
     assert!(needed["ort_cpu_s"].as_f64() < all["ort_cpu_s"].as_f64(), "{needed}");
 }
+
+/// What benches/compare.sh makes of its runs.
+#[test]
+fn figures_of_the_comparison_are_right() {
+    let benches = concat!(env!("CARGO_MANIFEST_DIR"), "/../benches");
+    let python = std::env::var("GST_FACE_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let arguments = ["-B", "-m", "unittest", "test_figures"];
+    match Command::new(&python).args(arguments).current_dir(benches).output() {
+        Ok(output) => assert!(output.status.success(), "{output:?}"),
+        Err(error) => eprintln!("skipped: {python}: {error}"),
+    }
+}
