@@ -20,6 +20,23 @@ pub fn process_time() -> Duration {
     read(ClockId::ProcessCPUTime)
 }
 
+/// Processor time that the thread of a stream spent around the runs of a model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spent {
+    /// Making the model's input of pixels.
+    pub preprocess: Duration,
+    /// Making faces or embeddings of the model's output.
+    pub decode: Duration,
+}
+
+/// Adds what `work` takes of the calling thread's processor time to `spent`.
+pub fn timed<T>(spent: &mut Duration, work: impl FnOnce() -> T) -> T {
+    let begun = thread_time();
+    let result = work();
+    *spent += thread_time().saturating_sub(begun);
+    result
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,6 +6,7 @@ use std::time::Instant;
 use ndarray::Array4;
 
 use crate::align::{AlignedCrop, CROP_SIDE};
+use crate::cpu::{self, Spent};
 use crate::inference::{
     Canceller, Handle, HandleStats, InferenceError, LONGEST_LINE, Pool, PoolOptions, Request,
 };
@@ -116,6 +117,7 @@ pub struct Embedder {
     normalization: Normalization,
     fingerprint: Arc<Fingerprint>,
     requests: Vec<Request>,
+    spent: Spent,
 }
 
 impl Embedder {
@@ -140,14 +142,20 @@ impl Embedder {
         let mut handle = pool.handle();
         let normalization = Normalization::from(&model.spec);
         let mut requests = Vec::new();
-        let probe = embed(&mut handle, &normalization, &mut requests, &[&probe_picture()], None)?
-            .pop()
-            .ok_or_else(|| wrong("it has no output".to_owned()))?
-            .map_err(|e| wrong(format!("its {e}")))?;
+        let mut spent = Spent::default();
+        let crop = probe_picture();
+        let probe =
+            embed(&mut handle, &normalization, (&mut requests, &mut spent), &[&crop], None)?
+                .pop()
+                .ok_or_else(|| wrong("it has no output".to_owned()))?
+                .map_err(|e| wrong(format!("its {e}")))?;
         let family = model.spec.family.as_ref().unwrap_or(&model.spec.id);
         let fingerprint =
             Fingerprint { model: family.clone(), alignment: alignment.clone(), probe };
-        Ok(Self { pool, handle, normalization, fingerprint: Arc::new(fingerprint), requests })
+        // What the probe has cost is not the stream's.
+        let (handle, spent) = (pool.handle(), Spent::default());
+        let fingerprint = Arc::new(fingerprint);
+        Ok(Self { pool, handle, normalization, fingerprint, requests, spent })
     }
 
     pub fn pool(&self) -> &Arc<Pool> {
@@ -161,6 +169,11 @@ impl Embedder {
     /// What became of the crops so far.
     pub fn stats(&self) -> HandleStats {
         self.handle.stats()
+    }
+
+    /// Processor time of the calling thread around the model.
+    pub fn spent(&self) -> Spent {
+        self.spent
     }
 
     /// Ends the waiting of [`Embedder::embed`] from another thread.
@@ -184,14 +197,15 @@ impl Embedder {
         crops: &[&AlignedCrop],
         deadline: Option<Instant>,
     ) -> Result<Vec<Result<Embedding, EmbeddingError>>, InferenceError> {
-        embed(&mut self.handle, &self.normalization, &mut self.requests, crops, deadline)
+        let memory = (&mut self.requests, &mut self.spent);
+        embed(&mut self.handle, &self.normalization, memory, crops, deadline)
     }
 }
 
 fn embed(
     handle: &mut Handle,
     normalization: &Normalization,
-    requests: &mut Vec<Request>,
+    (requests, spent): (&mut Vec<Request>, &mut Spent),
     crops: &[&AlignedCrop],
     deadline: Option<Instant>,
 ) -> Result<Vec<Result<Embedding, EmbeddingError>>, InferenceError> {
@@ -200,15 +214,19 @@ fn embed(
     for crops in crops.chunks(LONGEST_LINE) {
         requests.resize_with(requests.len().max(crops.len()), Request::default);
         let requests = &mut requests[..crops.len()];
-        for (crop, request) in crops.iter().zip(requests.iter_mut()) {
-            let mut data = request.take_input();
-            data.clear();
-            crop.append_to(normalization, &mut data);
-            request.input = Array4::from_shape_vec((1, 3, CROP_SIDE, CROP_SIDE), data)
-                .expect("a crop has as many values");
-        }
+        cpu::timed(&mut spent.preprocess, || {
+            for (crop, request) in crops.iter().zip(requests.iter_mut()) {
+                let mut data = request.take_input();
+                data.clear();
+                crop.append_to(normalization, &mut data);
+                request.input = Array4::from_shape_vec((1, 3, CROP_SIDE, CROP_SIDE), data)
+                    .expect("a crop has as many values");
+            }
+        });
         handle.run(requests, deadline)?;
-        embeddings.extend(requests.iter().map(|request| Embedding::new(request.output(0))));
+        cpu::timed(&mut spent.decode, || {
+            embeddings.extend(requests.iter().map(|request| Embedding::new(request.output(0))));
+        });
     }
     Ok(embeddings)
 }

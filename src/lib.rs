@@ -16,6 +16,7 @@ pub mod gallery;
 pub mod geometry;
 pub mod identity;
 pub mod inference;
+pub mod load;
 pub mod loose;
 pub mod model;
 pub mod mqtt;

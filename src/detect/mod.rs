@@ -7,6 +7,7 @@ use std::time::Instant;
 use ndarray::Array4;
 use serde::{Deserialize, Serialize};
 
+use crate::cpu::{self, Spent};
 use crate::frame::FrameView;
 use crate::geometry::{BBox, Landmarks, nms};
 use crate::inference::{
@@ -90,6 +91,7 @@ pub struct Detector {
     /// The request of the frame that was finished last.
     request: Request,
     not_finite: u64,
+    spent: Spent,
 }
 
 /// What the faces of a submitted frame are found by.
@@ -142,6 +144,7 @@ impl Detector {
             spare: Vec::new(),
             request: Request::default(),
             not_finite: 0,
+            spent: Spent::default(),
             handle: pool.handle(),
             pool,
         })
@@ -158,6 +161,11 @@ impl Detector {
     /// What became of the frames so far.
     pub fn stats(&self) -> HandleStats {
         self.handle.stats()
+    }
+
+    /// Processor time of the calling thread around the model.
+    pub fn spent(&self) -> Spent {
+        self.spent
     }
 
     /// Ends the waiting of [`Detector::detect`] and [`Detector::finish`] from another thread.
@@ -198,7 +206,10 @@ impl Detector {
         let letterbox = Letterbox::for_model(frame, self.spec(), options.input_size);
         let mut request = self.spare.pop().unwrap_or_else(|| std::mem::take(&mut self.request));
         let mut data = request.take_input();
-        self.preprocessor.letterbox(frame, &letterbox, &self.normalization, &mut data);
+        let Self { preprocessor, normalization, spent, .. } = self;
+        cpu::timed(&mut spent.preprocess, || {
+            preprocessor.letterbox(frame, &letterbox, normalization, &mut data);
+        });
         request.input = Array4::from_shape_vec((1, 3, letterbox.height, letterbox.width), data)
             .expect("the letterbox fills the tensor");
         self.handle.submit(request, deadline);
@@ -218,16 +229,23 @@ impl Detector {
     /// As [`Detector::detect`].
     pub fn finish(&mut self, faces: &mut Vec<Detection>) -> Result<(), DetectError> {
         faces.clear();
-        let Some(Frame { letterbox, options, pixel_aspect, deadline }) = self.frames.pop_front()
-        else {
+        let Some(frame) = self.frames.pop_front() else {
             return Ok(());
         };
         let last = std::mem::take(&mut self.request);
         if !last.outputs.is_empty() {
             self.spare.push(last);
         }
-        self.handle.receive(&mut self.request, deadline)?;
+        self.handle.receive(&mut self.request, frame.deadline)?;
+        let begun = cpu::thread_time();
+        let result = self.take_faces(&frame, faces);
+        self.spent.decode += cpu::thread_time().saturating_sub(begun);
+        result
+    }
 
+    /// Reads the faces of `frame` out of the outputs of the last run.
+    fn take_faces(&mut self, frame: &Frame, faces: &mut Vec<Detection>) -> Result<(), DetectError> {
+        let Frame { letterbox, options, pixel_aspect, .. } = frame;
         let bad = self
             .decode((letterbox.width, letterbox.height), options.score_threshold, faces)
             .map_err(|source| DetectError::Decode { model: self.spec().id.clone(), source })?;
@@ -237,7 +255,7 @@ impl Detector {
             face.bbox = letterbox.box_to_source(&face.bbox);
             face.landmarks = face.landmarks.map(|l| letterbox.landmarks_to_source(&l));
         }
-        faces.retain(|f| f.bbox.scaled(pixel_aspect, 1.0).min_side() >= options.min_face_size);
+        faces.retain(|f| f.bbox.scaled(*pixel_aspect, 1.0).min_side() >= options.min_face_size);
         if options.max_faces > 0 {
             faces.truncate(options.max_faces);
         }
