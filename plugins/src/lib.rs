@@ -20,6 +20,7 @@ mod pads;
 mod relink;
 mod runtime;
 mod split;
+pub mod stats;
 mod summary_query;
 mod upstream_check;
 

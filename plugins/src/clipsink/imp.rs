@@ -21,6 +21,7 @@ use super::shots::Shots;
 use super::stream::{Anchor, Stream};
 use super::worker::{Task, Worker};
 use crate::runtime::with_causes;
+use crate::stats::Meter;
 
 pub(super) static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new("clipsink", gst::DebugColorFlags::empty(), Some("Clips of events"))
@@ -53,6 +54,7 @@ pub struct ClipSink {
     pub(super) stream: Mutex<Option<Stream>>,
     pub(super) shots: Mutex<Shots>,
     pub(super) stats: Mutex<Stats>,
+    pub(super) meter: Meter,
     pub(super) claims: Claims,
     outbox: Mutex<Option<Sender>>,
     /// Threads of the pads are to wait for nothing.
@@ -92,6 +94,7 @@ impl ObjectSubclass for ClipSink {
             stream: Mutex::default(),
             shots: Mutex::default(),
             stats: Mutex::default(),
+            meter: Meter::default(),
             claims: Claims::default(),
             outbox: Mutex::default(),
             unblocked: AtomicBool::new(false),
@@ -380,6 +383,7 @@ impl ClipSink {
             }
         };
         *self.stats.lock() = Stats::default();
+        self.meter.reset();
         self.shots.lock().clear();
         *self.live.lock() = None;
         self.unblocked.store(false, Ordering::SeqCst);
@@ -449,11 +453,15 @@ impl ClipSink {
         let now = stream.as_ref().map(|stream| {
             (stats.pictures, stats.refused) = (stream.counts.pictures, stream.counts.refused);
             let open = stream.recorder.open_clips() as u64;
-            (open, stream.recorder.bytes(), stream.worker.pending.bytes())
+            let depth = stream.worker.waiting() as u64;
+            (open, stream.recorder.bytes(), stream.worker.pending.bytes(), depth)
         });
         drop(stream);
-        let (open, kept, pending) = now.unwrap_or_default();
-        stats.structure(open, kept, pending)
+        let (open, kept, pending, depth) = now.unwrap_or_default();
+        let mut structure = stats.structure(open, kept, pending);
+        structure.set("queue-depth", depth);
+        self.meter.write(&mut structure);
+        structure
     }
 
     /// The signal `trigger`: id of the event, or nothing while the element does not run.

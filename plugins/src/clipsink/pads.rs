@@ -16,6 +16,7 @@ use super::sound;
 use super::stream::{Anchor, Ended, Stream};
 use super::worker::Task;
 use crate::meta::FrameFaces;
+use crate::stats::Lap;
 use crate::{camera_time, context_query, upstream_check};
 
 /// Key pictures of an encoder inside are no further apart, ns.
@@ -38,6 +39,17 @@ fn pass_on_segment(pad: &gst::Pad, inlet: &Inlet) {
 
 impl ClipSink {
     pub(super) fn sink_chain(
+        &self,
+        pad: &gst::Pad,
+        buffer: gst::Buffer,
+    ) -> Result<gst::FlowSuccess, gst::FlowError> {
+        let lap = Lap::begin();
+        let taken = self.take_picture(pad, buffer);
+        self.meter.end(lap, taken.is_ok());
+        taken
+    }
+
+    fn take_picture(
         &self,
         pad: &gst::Pad,
         buffer: gst::Buffer,
@@ -141,6 +153,7 @@ impl ClipSink {
             warn.0 = stream.check.saw(faces.is_some());
             match &faces {
                 Some(Ok(faces)) => {
+                    self.stats.lock().faces += faces.faces.len() as u64;
                     let due = |e: &&FaceEvent| wanted.want(&e.kind) && !e.dry_run;
                     let due = faces.events.iter().filter(due);
                     news.extend(due.filter(|e| stream.seen.is_new(&e.id)).cloned());

@@ -241,6 +241,7 @@ impl ClipSink {
 /// The property `stats`.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Stats {
+    pub(super) faces: u64,
     pub(super) pictures: u64,
     pub(super) triggers: u64,
     pub(super) refused: u64,
@@ -256,6 +257,7 @@ impl Stats {
     /// With what is so at the moment.
     pub(super) fn structure(self, open: u64, kept: u64, pending: u64) -> gst::Structure {
         gst::Structure::builder("stats")
+            .field("faces", self.faces)
             .field("pictures", self.pictures)
             .field("triggers", self.triggers)
             .field("refused", self.refused)

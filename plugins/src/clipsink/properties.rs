@@ -36,18 +36,7 @@ pub(super) fn all() -> Vec<glib::ParamSpec> {
     properties.extend(time_properties());
     properties.extend(content_properties());
     properties.extend(message_properties());
-    properties.push(
-        glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
-            .nick("Statistics")
-            .blurb(
-                "Since start: pictures, triggers (events that make clips), refused (such events \
-                 without a clip), clips-started, clips-spooled, clips-stored, clips-failed, \
-                 audio-dropped (streams of sound), malformed (metadata); and now: open-clips, \
-                 kept-bytes, pending-bytes (uint64 each)",
-            )
-            .read_only()
-            .build(),
-    );
+    properties.push(crate::stats::property());
     properties
 }
 

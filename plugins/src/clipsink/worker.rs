@@ -159,6 +159,11 @@ impl Worker {
         let _ = self.tasks.send(task);
     }
 
+    /// How many tasks wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.tasks.len()
+    }
+
     /// Completes what is open and ends the thread; false if that takes too long.
     pub(super) fn stop(self) -> bool {
         self.send(Task::Stop);

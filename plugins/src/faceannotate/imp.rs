@@ -13,6 +13,7 @@ use super::settings::Settings;
 use super::style::Picture;
 use super::{blend, overlay};
 use crate::meta::{FrameFaces, Mapping};
+use crate::stats::{Lap, Meter};
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new(
@@ -65,11 +66,19 @@ struct Warned {
     labels: bool,
 }
 
-/// Lock order: settings, state. Neither is held while something is asked of another element.
+#[derive(Clone, Copy, Debug, Default)]
+struct Stats {
+    faces: u64,
+    malformed: u64,
+}
+
+/// Lock order: settings, state, stats. None is held while something is asked of another element.
 #[derive(Debug, Default)]
 pub struct FaceAnnotate {
     settings: Mutex<Settings>,
     state: Mutex<State>,
+    stats: Mutex<Stats>,
+    meter: Meter,
 }
 
 #[glib::object_subclass]
@@ -91,6 +100,9 @@ impl ObjectImpl for FaceAnnotate {
     }
 
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
+        if pspec.name() == "stats" {
+            return self.stats().to_value();
+        }
         let value = self.settings.lock().get(pspec.name());
         value.unwrap_or_else(|| pspec.default_value().clone())
     }
@@ -135,6 +147,8 @@ impl BaseTransformImpl for FaceAnnotate {
 
     fn start(&self) -> Result<(), gst::ErrorMessage> {
         *self.state.lock() = State::default();
+        *self.stats.lock() = Stats::default();
+        self.meter.reset();
         Ok(())
     }
 
@@ -212,11 +226,13 @@ impl BaseTransformImpl for FaceAnnotate {
     }
 
     fn transform_ip(&self, buf: &mut gst::BufferRef) -> Result<gst::FlowSuccess, gst::FlowError> {
+        let lap = Lap::begin();
         // Renegotiated by downstream: no caps event came through sink_event().
         if self.state.lock().output == Output::Ask && !self.decide_output() {
             self.obj().reconfigure_src();
         }
         let Some((sprites, info, output)) = self.sprites(buf)? else {
+            self.meter.end(lap, false);
             return Ok(gst::FlowSuccess::Ok);
         };
         gst::log!(CAT, imp = self, "{} sprites, {output:?}", sprites.len());
@@ -233,11 +249,22 @@ impl BaseTransformImpl for FaceAnnotate {
             );
             gst::FlowError::Error
         })?;
+        self.meter.end(lap, true);
         Ok(gst::FlowSuccess::Ok)
     }
 }
 
 impl FaceAnnotate {
+    fn stats(&self) -> gst::Structure {
+        let stats = *self.stats.lock();
+        let mut structure = gst::Structure::builder("stats")
+            .field("faces", stats.faces)
+            .field("malformed", stats.malformed)
+            .build();
+        self.meter.write(&mut structure);
+        structure
+    }
+
     /// Asks downstream whether it draws compositions, if the caps allow them. False if it does
     /// not, and caps without the feature would do: they are to be negotiated.
     fn decide_output(&self) -> bool {
@@ -272,12 +299,14 @@ impl FaceAnnotate {
             Some(Ok(faces)) if faces.faces.is_empty() => return Ok(None),
             Some(Ok(faces)) => faces,
             Some(Err(e)) => {
+                self.stats.lock().malformed += 1;
                 if !std::mem::replace(&mut warned.malformed, true) {
                     gst::warning!(CAT, imp = self, "nothing drawn, further ones not logged: {e}");
                 }
                 return Ok(None);
             }
         };
+        self.stats.lock().faces += faces.faces.len() as u64;
         let mapping = Mapping::new(&faces, info);
         if mapping.bordered() && !std::mem::replace(&mut warned.borders, true) {
             let (width, height) = mapping.size();

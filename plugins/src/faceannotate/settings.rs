@@ -65,6 +65,7 @@ impl Settings {
                 .build()
         };
         vec![
+            crate::stats::property(),
             flag(
                 "draw-boxes",
                 "Draw boxes",

@@ -21,6 +21,7 @@ use super::target::{Plan, StartError};
 use crate::camera_time;
 use crate::meta::FrameFaces;
 use crate::runtime::with_causes;
+use crate::stats::{Lap, Meter};
 use crate::upstream_check::{self, UpstreamCheck};
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
@@ -47,7 +48,7 @@ struct Running {
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Stats {
-    buffers: u64,
+    faces: u64,
     without_meta: u64,
     malformed: u64,
     frames: u64,
@@ -74,6 +75,7 @@ pub struct FacePublish {
     settings: Mutex<Settings>,
     state: Mutex<Option<Running>>,
     stats: Mutex<Stats>,
+    meter: Meter,
 }
 
 impl std::fmt::Debug for FacePublish {
@@ -163,6 +165,7 @@ impl BaseTransformImpl for FacePublish {
         let running = self.open(&settings).map_err(|error| error.message())?;
         *self.state.lock() = Some(running);
         *self.stats.lock() = Stats::default();
+        self.meter.reset();
         Ok(())
     }
 
@@ -207,10 +210,11 @@ impl BaseTransformImpl for FacePublish {
         &self,
         buffer: &gst::Buffer,
     ) -> Result<gst::FlowSuccess, gst::FlowError> {
+        let lap = Lap::begin();
         let (running_ns, taken) = (self.running_time(buffer), camera_time::taken(buffer));
         let read = FrameFaces::read(buffer);
-        let mut stats = Stats { buffers: 1, ..Stats::default() };
-        stats.without_meta = u64::from(read.is_none());
+        let readable = matches!(read, Some(Ok(_)));
+        let mut stats = Stats { without_meta: u64::from(read.is_none()), ..Stats::default() };
         let (missing, mut malformed, mut full);
         {
             let mut state = self.state.lock();
@@ -220,6 +224,7 @@ impl BaseTransformImpl for FacePublish {
             match read {
                 Some(Ok(faces)) => {
                     let items = running.stream.take(&faces, running_ns, taken);
+                    stats.faces = faces.faces.len() as u64;
                     stats.count(&items);
                     full = running.push(items);
                 }
@@ -247,6 +252,7 @@ impl BaseTransformImpl for FacePublish {
                   leave frames out of events")
             );
         }
+        self.meter.end(lap, readable);
         Ok(gst::FlowSuccess::Ok)
     }
 }
@@ -332,7 +338,7 @@ impl FacePublish {
 
     fn count(&self, more: Stats) {
         let mut stats = self.stats.lock();
-        stats.buffers += more.buffers;
+        stats.faces += more.faces;
         stats.without_meta += more.without_meta;
         stats.malformed += more.malformed;
         stats.frames += more.frames;
@@ -342,16 +348,18 @@ impl FacePublish {
 
     fn stats(&self) -> gst::Structure {
         let (mut dropped, mut link, mut counts, mut errors) = Default::default();
+        let mut depth = 0;
         if let Some(running) = &*self.state.lock() {
             dropped = running.mailbox.dropped();
+            depth = running.mailbox.len() as u64;
             link = running.link.as_ref().map(|link| link.stats()).unwrap_or_default();
             counts = running.pending.counts();
             errors = running.errors.load(Ordering::Relaxed);
         }
         let (waiting, delivered): (u64, u64) = counts;
         let stats = *self.stats.lock();
-        gst::Structure::builder("stats")
-            .field("buffers", stats.buffers)
+        let mut structure = gst::Structure::builder("stats")
+            .field("faces", stats.faces)
             .field("without-meta", stats.without_meta)
             .field("malformed", stats.malformed)
             .field("frames", stats.frames)
@@ -363,6 +371,9 @@ impl FacePublish {
             .field("delivered", delivered)
             .field("waiting", waiting)
             .field("connected", link.connected)
-            .build()
+            .field("queue-depth", depth)
+            .build();
+        self.meter.write(&mut structure);
+        structure
     }
 }

@@ -87,6 +87,11 @@ impl Mailbox {
         self.ready.notify_all();
     }
 
+    /// What waits.
+    pub(super) fn len(&self) -> usize {
+        self.queue.lock().items.len()
+    }
+
     pub(super) fn dropped(&self) -> Dropped {
         self.queue.lock().dropped
     }

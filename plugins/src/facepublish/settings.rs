@@ -210,18 +210,7 @@ pub(super) fn properties() -> Vec<glib::ParamSpec> {
     properties.extend(where_to());
     properties.extend(of_brokers());
     properties.extend(secrets());
-    properties.push(
-        glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
-            .nick("Statistics")
-            .blurb(
-                "Counts since start: buffers, without-meta, malformed; frames, events and tracks \
-                 that were taken; dropped-frames and dropped-events, which had no room; errors of \
-                 writing; delivered and waiting in the outbox (uint64 each); and whether the broker \
-                 is connected (boolean)",
-            )
-            .read_only()
-            .build(),
-    );
+    properties.push(crate::stats::property());
     properties
 }
 

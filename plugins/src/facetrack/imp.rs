@@ -13,6 +13,7 @@ use super::stream::{Ended, SettingsError, Stamp, Stream};
 use crate::event_hold::DEFAULT_HOLD_NS;
 use crate::frame::{self, ViewError};
 use crate::meta::{self, Event, FrameFaces, Mapping, MetaError};
+use crate::stats::{Lap, Meter};
 use crate::upstream_check::UpstreamCheck;
 use crate::{camera_time, relink, split};
 
@@ -76,7 +77,7 @@ struct State {
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Stats {
-    buffers: u64,
+    faces: u64,
     without_meta: u64,
     malformed: u64,
     live: u64,
@@ -95,6 +96,8 @@ pub(super) struct Report {
     pub(super) no_upstream: bool,
     pub(super) malformed: Option<MetaError>,
     pub(super) borders: bool,
+    /// Faces that leave with the buffer; `None`: it has no metadata that can be read.
+    pub(super) faces: Option<usize>,
 }
 
 /// A new scene.
@@ -109,6 +112,7 @@ pub struct FaceTrack {
     settings: Mutex<Settings>,
     state: Mutex<State>,
     stats: Mutex<Stats>,
+    meter: Meter,
 }
 
 #[glib::object_subclass]
@@ -243,6 +247,7 @@ impl BaseTransformImpl for FaceTrack {
         *state = State { stream: Some(stream), ..Default::default() };
         settings.changed = false;
         *self.stats.lock() = Stats::default();
+        self.meter.reset();
         Ok(())
     }
 
@@ -299,6 +304,7 @@ impl BaseTransformImpl for FaceTrack {
         &self,
         buffer: &mut gst::BufferRef,
     ) -> Result<gst::FlowSuccess, gst::FlowError> {
+        let lap = Lap::begin();
         self.take_settings();
         let running_ns = self.running_time(buffer);
         let report = {
@@ -310,7 +316,9 @@ impl BaseTransformImpl for FaceTrack {
             self.count(&report, live, FrameFaces::is_on(buffer));
             report
         };
+        let followed = report.faces.is_some();
         self.post(report);
+        self.meter.end(lap, followed);
         Ok(gst::FlowSuccess::Ok)
     }
 }
@@ -352,6 +360,7 @@ impl State {
         match updated {
             Some(Ok((mapping, faces))) => {
                 meta::write_mapped_rois(buffer, &faces, &mapping);
+                report.faces = Some(faces.faces.len());
                 report.borders = mapping.bordered() && !self.logged_borders;
                 self.logged_borders |= report.borders;
             }
@@ -450,7 +459,7 @@ impl FaceTrack {
 
     fn count(&self, report: &Report, live: u64, has_meta: bool) {
         let mut stats = self.stats.lock();
-        stats.buffers += 1;
+        stats.faces += report.faces.unwrap_or(0) as u64;
         stats.without_meta += u64::from(!has_meta);
         stats.malformed += u64::from(report.malformed.is_some());
         stats.ended += report.ended.len() as u64;
@@ -465,14 +474,16 @@ impl FaceTrack {
 
     fn stats(&self) -> gst::Structure {
         let stats = *self.stats.lock();
-        gst::Structure::builder("stats")
-            .field("buffers", stats.buffers)
+        let mut structure = gst::Structure::builder("stats")
+            .field("faces", stats.faces)
             .field("without-meta", stats.without_meta)
             .field("malformed", stats.malformed)
             .field("live-tracks", stats.live)
             .field("ended-tracks", stats.ended)
             .field("relinked-tracks", stats.relinked)
             .field("scene-cuts", stats.cuts)
-            .build()
+            .build();
+        self.meter.write(&mut structure);
+        structure
     }
 }

@@ -12,16 +12,7 @@ pub(super) fn all() -> Vec<glib::ParamSpec> {
     properties.extend(scene_cut_properties());
     properties.extend(zone_properties());
     properties.push(crate::event_hold::property());
-    properties.push(
-        glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
-            .nick("Statistics")
-            .blurb(
-                "Counts since start: buffers, without-meta, malformed, ended-tracks, \
-                 relinked-tracks, scene-cuts; and live-tracks now (uint64 each)",
-            )
-            .read_only()
-            .build(),
-    );
+    properties.push(crate::stats::property());
     properties
 }
 
