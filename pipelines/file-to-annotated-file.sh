@@ -6,7 +6,7 @@
 # Environment:
 #   GALLERY   people to recognise, as pipelines/enrol.sh makes it; without it faces are found and followed only
 #   BITRATE   of the copy in kbit/s (default 4000)
-#   INTERVAL  look at every n-th frame (default 0: every second one above 20 frames per second, else every one)
+#   INTERVAL  look at every n-th frame (default: every second one above 20 frames per second, else every one)
 #
 # facectl analyze does the same with a progress bar, and writes down who was seen when.
 set -euo pipefail
@@ -36,7 +36,7 @@ trap 'rm -f "$partial"' EXIT
 show_names \
   filesrc location="$video" ! decodebin name=decoded \
   decoded. ! "${pictures[@]}" ! videoconvert ! videoflip video-direction=auto \
-  ! onnxfacedetect interval="${INTERVAL:-0}" \
+  ! onnxfacedetect interval="${INTERVAL:-default}" \
   ! "${pictures[@]}" ! facetrack ! facerecognize name=video ${GALLERY:+gallery="$GALLERY"} \
   ! "${pictures[@]}" ! faceannotate ! videoconvert \
   ! x264enc speed-preset=veryfast bitrate="${BITRATE:-4000}" ! h264parse \

@@ -10,8 +10,8 @@
 #
 # Environment:
 #   GALLERY   people to recognise, as pipelines/enrol.sh makes it; without it faces are found and followed only
-#   INTERVAL  look at every n-th frame of each camera (default 0: every second one above 20 frames per second, else
-#             every one); a higher number makes room for more cameras
+#   INTERVAL  look at every n-th frame of each camera (default auto: as many of all cameras as 80 % of the processors
+#             allow, alike; of a video file every second one above 20 frames per second, else every one)
 #   CAMERA_USER, CAMERA_PASSWORD, LATENCY, PROTOCOLS, RETRIES
 #             of all network cameras, as in pipelines/rtsp-to-screen.sh
 #   SINK      another sink than a window (default "autovideosink")
@@ -31,7 +31,7 @@ for camera in "$@"; do
   number=$((number + 1))
   open_source "$camera"
   branches+=("${source[@]}" ! decodebin ! "${pictures[@]}" ! videoconvert
-    ! onnxfacedetect interval="${INTERVAL:-0}"
+    ! onnxfacedetect interval="${INTERVAL:-auto}"
     ! "${pictures[@]}" ! facetrack ! facerecognize name="camera-$number" ${GALLERY:+gallery="$GALLERY"}
     ! faceannotate ! videoconvert ! "${sink[@]}")
 done

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use face_core::gallery::Location;
 use face_core::inference::Provider;
+use face_core::load::Interval;
 use face_core::model::{self, ResolvedModel, Task};
 use gst::glib;
 use gst::prelude::*;
@@ -23,9 +24,8 @@ pub struct Recognition {
     pub detector: Option<String>,
     /// Registry name or path of the embedder; the default one if absent.
     pub embedder: Option<String>,
-    /// The detector looks at every N-th frame; 0: at every second one above 20 frames per second,
-    /// else at every one.
-    pub interval: u32,
+    /// Which frames the detector looks at.
+    pub interval: Interval,
     /// Cosine similarity from which a face is a person; the model's own if absent.
     pub threshold: Option<f32>,
     /// Look at every frame and embed every observed face, not only when a track needs it.
@@ -292,10 +292,12 @@ impl FaceElements {
         if let Some(model) = find {
             detector.set_property("model", model);
         }
-        detector.set_property("interval", if *every_face { 1 } else { *interval });
         if options.lookahead {
             detector.set_property("lookahead", lookahead(options.recognition.threads));
         }
+        let interval = if *every_face { Interval::Every(1) } else { *interval };
+        let (name, value) = ("interval".to_owned(), interval.to_string());
+        Property { stage: Stage::Detector, name, value }.apply(Stage::Detector, &detector)?;
         let tracker = make("facetrack", "track")?;
         let recognizer = make("facerecognize", "recognize")?;
         if let Some(model) = embedder {
@@ -366,6 +368,18 @@ pub(crate) fn discard(name: &str) -> Result<gst::Element, AnalyzeError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn interval_that_the_detector_does_not_take_is_an_error() {
+        init().unwrap_or_else(|e| panic!("{e}"));
+        let build = |interval| {
+            let recognition = Recognition { interval, ..Recognition::default() };
+            FaceElements::build(&FaceOptions { recognition, ..FaceOptions::default() })
+        };
+        assert!(build(Interval::Auto).is_ok() && build(Interval::Every(Interval::MOST)).is_ok());
+        let error = build(Interval::Every(61)).err().map(|e| e.to_string()).unwrap_or_default();
+        assert!(error.contains("onnxfacedetect") && error.contains("'61'"), "{error}");
+    }
 
     #[test]
     fn address_of_a_gallery_with_a_password_is_refused_with_the_way_out() {

@@ -9,6 +9,7 @@ use std::process::Command;
 
 use face_core::embed::Embedding;
 use face_core::gallery::{Access, Roster};
+use face_core::load::Interval;
 use face_core::loose::StoreCrops;
 use face_core::recognizer::EnrollRules;
 use face_pipeline::schema::FrameRecord;
@@ -115,7 +116,7 @@ fn real_t13_annotated_copy_keeps_pictures_and_sound() {
     let mut options = options(&media, HAMILTON);
     let copy = folder.path().join("copy.mp4");
     options.annotate = Some(copy.clone());
-    options.recognition.interval = 8;
+    options.recognition.interval = Interval::Every(8);
     let analysis = analyze_file(&options, go_on).unwrap();
     assert_eq!((analysis.frames, analysis.warnings.len()), (275, 0), "{:?}", analysis.warnings);
     assert_eq!(names(folder.path()), ["copy.mp4"]);

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use face_core::gallery::Location;
+use face_core::load::Interval;
 use face_pipeline::schema::{PersonSummary, TrackSummary};
 use face_pipeline::{
     Analysis, AnalyzeError, AnalyzeOptions, ClipProgress, Progress, Recognition, analyze_clip,
@@ -96,7 +97,7 @@ pub(crate) struct Looking {
     #[arg(long, conflicts_with = "interval")]
     every_face: bool,
     /// Look for faces on every N-th frame [default: 2 above 20 frames per second, else 1]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=Interval::MOST.into()))]
     interval: Option<u32>,
     /// Cosine similarity from which a face is a person [default: what the embedder recommends]
     #[arg(long, value_name = "SIMILARITY", value_parser = similarity)]
@@ -106,7 +107,7 @@ pub(crate) struct Looking {
 impl Looking {
     pub(crate) fn recognition(&self, models: &ModelOptions) -> Recognition {
         Recognition {
-            interval: self.interval.unwrap_or(0),
+            interval: self.interval.map_or(Interval::Default, Interval::Every),
             threshold: self.threshold,
             every_face: self.every_face,
             ..recognition(models)

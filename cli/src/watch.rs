@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use face_core::gallery::Location;
+use face_core::load::Interval;
 use face_pipeline::tracker::{
     Event, FaceMessage, Health, Source, TrackerPipeline, Tracking, WatchdogLimits,
 };
@@ -36,9 +37,10 @@ pub(crate) struct Arguments {
     /// Gallery of the people to recognise; without it faces are only found and followed
     #[arg(long, short, value_name = "FILE")]
     gallery: Option<Location>,
-    /// Look for faces on every N-th frame [default: 2 above 20 frames per second, else 1]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
-    interval: Option<u32>,
+    /// Look for faces on every N-th frame, 1 to 60; auto: of a camera on as many as 80 % of the
+    /// processors allow, of a file as default; default: every 2nd above 20 frames per second, else every one
+    #[arg(long, value_name = "N|auto|default", default_value = "auto")]
+    interval: Interval,
     /// Cosine similarity from which a face is a person [default: what the embedder recommends]
     #[arg(long, value_name = "SIMILARITY", value_parser = similarity)]
     threshold: Option<f32>,
@@ -90,7 +92,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
         ..WatchdogLimits::default()
     };
     let mut pipeline = TrackerPipeline::new().watchdog(Some(limits)).recognition(Recognition {
-        interval: arguments.interval.unwrap_or(0),
+        interval: arguments.interval,
         threshold: arguments.threshold,
         ..recognition(&arguments.models)
     });

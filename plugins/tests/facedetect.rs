@@ -226,9 +226,9 @@ fn pictures_of_one_pixel_pass_in_every_format() {
 }
 
 /// Which of 8 frames were looked at.
-fn looks(interval: u32, framerate: &str) -> Vec<bool> {
+fn looks(interval: &str, framerate: &str) -> Vec<bool> {
     let element = element("onnxfacedetect", "two_faces.onnx");
-    element.set_property("interval", interval);
+    element.set_property_from_str("interval", interval);
     let caps = format!("video/x-raw,format=GRAY8,width=64,height=64,framerate={framerate}");
     let mut rig = Rig::new(element, &caps);
     let looks = (0..8u64).map(|n| {
@@ -243,10 +243,12 @@ fn looks(interval: u32, framerate: &str) -> Vec<bool> {
 #[test]
 fn interval_says_which_frames_are_looked_at() {
     let every = |n: usize| (0..8).map(|i| i % n == 0).collect::<Vec<_>>();
-    assert_eq!(looks(1, "60/1"), every(1));
-    assert_eq!(looks(3, "15/1"), every(3));
+    assert_eq!(looks("1", "60/1"), every(1));
+    assert_eq!(looks("3", "15/1"), every(3));
     for (framerate, n) in [("15/1", 1), ("20/1", 1), ("24000/1001", 2), ("60/1", 2), ("0/1", 1)] {
-        assert_eq!(looks(0, framerate), every(n), "{framerate}");
+        for default in ["0", "default"] {
+            assert_eq!(looks(default, framerate), every(n), "{framerate}");
+        }
     }
 }
 

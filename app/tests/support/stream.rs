@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use face_core::frame::PixelFormat;
 use face_core::inference::{PoolOptions, runtime_path};
+use face_core::load::Interval;
 use face_pipeline::Recognition;
 use face_pipeline::tracker::{Event, FaceMessage, Frame, TrackerError, TrackerPipeline, Tracking};
 use gst::prelude::*;
@@ -34,7 +35,7 @@ pub(crate) fn tiny_models(detector: &str) -> Recognition {
     Recognition {
         detector: Some(data(detector)),
         embedder: Some(data("embedder.onnx")),
-        interval: 1,
+        interval: Interval::Every(1),
         ..super::recognition()
     }
 }

@@ -1,12 +1,18 @@
 //! The tables of the documentation that are those of the code.
 
+use std::collections::BTreeMap;
+
 use face_core::model::{self, ModelSpec};
 use face_pipeline::service::config;
 use gst::glib;
 use gst::prelude::*;
 
-/// Puts the tables of the code between the marks `<!-- properties ELEMENT -->`, `<!-- keys SECTION -->`
-/// or `<!-- models -->` and `<!-- end -->`.
+/// The elements with a property `stats`.
+const ELEMENTS: [&str; 6] =
+    ["onnxfacedetect", "facetrack", "facerecognize", "faceannotate", "clipsink", "facepublish"];
+
+/// Puts the tables of the code between the marks `<!-- properties ELEMENT -->`, `<!-- keys SECTION -->`,
+/// `<!-- stats -->` or `<!-- models -->` and `<!-- end -->`.
 pub(crate) fn with_tables(document: &str) -> String {
     let mut result = String::new();
     let mut in_table = false;
@@ -21,6 +27,9 @@ pub(crate) fn with_tables(document: &str) -> String {
         if let Some(element) = line.strip_prefix("<!-- properties ") {
             result.push_str(&properties(element.trim_end_matches(" -->")));
             in_table = true;
+        } else if line == "<!-- stats -->" {
+            result.push_str(&stats());
+            in_table = true;
         } else if let Some(section) = line.strip_prefix("<!-- keys ") {
             result.push_str(&keys(section.trim_end_matches(" -->")));
             in_table = true;
@@ -30,6 +39,31 @@ pub(crate) fn with_tables(document: &str) -> String {
         }
     }
     result
+}
+
+/// The fields of all `stats`: which elements have them, of what type, and what they mean.
+fn stats() -> String {
+    let mut found = BTreeMap::<String, (Vec<&str>, &str)>::new();
+    for factory in ELEMENTS {
+        let element = gst::ElementFactory::make(factory).build().unwrap();
+        for (field, value) in element.property::<gst::Structure>("stats").iter() {
+            let kind = value.type_().name().trim_start_matches('g');
+            let (elements, before) = found.entry(field.to_string()).or_insert((vec![], kind));
+            assert_eq!(*before, kind, "{factory}: {field} is of another type elsewhere");
+            elements.push(factory);
+        }
+    }
+    let mut table = "| field | of | type | meaning |\n|---|---|---|---|\n".to_owned();
+    for (field, meaning) in gstface::stats::FIELDS {
+        let (elements, kind) = found.remove(*field).unwrap_or_else(|| panic!("nobody has {field}"));
+        let elements = match elements.len() == ELEMENTS.len() {
+            true => "all".to_owned(),
+            false => elements.iter().map(|e| format!("`{e}`")).collect::<Vec<_>>().join(", "),
+        };
+        table.push_str(&format!("| `{field}` | {elements} | {kind} | {meaning} |\n"));
+    }
+    assert!(found.is_empty(), "not in gstface::stats::FIELDS: {found:?}");
+    table
 }
 
 /// The element's own properties, not those of its base class.
@@ -136,9 +170,7 @@ fn kind(spec: &glib::ParamSpec) -> String {
         return integer("uint64", spec.minimum(), spec.maximum(), u64::MAX);
     }
     if let Some(spec) = spec.downcast_ref::<glib::ParamSpecEnum>() {
-        let nicks: Vec<_> =
-            spec.enum_class().values().iter().map(|v| format!("`{}`", v.nick())).collect();
-        return nicks.join(", ");
+        return nicks(&spec.enum_class());
     }
     if let Some(spec) = spec.downcast_ref::<glib::ParamSpecFlags>() {
         let nicks: Vec<_> =
@@ -150,6 +182,17 @@ fn kind(spec: &glib::ParamSpec) -> String {
         "gchararray" => "string".to_owned(),
         name => name.to_owned(),
     }
+}
+
+/// Many numbers in a row by the first and the last of them.
+fn nicks(class: &glib::EnumClass) -> String {
+    let all: Vec<&str> = class.values().iter().map(|value| value.nick()).collect();
+    let (numbers, mut shown): (Vec<&str>, Vec<&str>) =
+        all.into_iter().partition(|nick| nick.parse::<u32>().is_ok());
+    let between = if numbers.len() > 2 { Some("…") } else { None };
+    shown
+        .extend(numbers.first().copied().into_iter().chain(between).chain(numbers.last().copied()));
+    shown.iter().map(|nick| format!("`{nick}`")).collect::<Vec<_>>().join(", ").replace("`…`", "…")
 }
 
 fn integer(name: &str, least: u64, most: u64, unlimited: u64) -> String {

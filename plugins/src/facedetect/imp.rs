@@ -12,12 +12,14 @@
 //! ```
 
 use std::collections::VecDeque;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock, Weak};
 use std::time::{Duration, Instant};
 
-use face_core::detect::{DetectError, DetectOptions, Detection, Detector};
+use face_core::cpu::Spent;
+use face_core::detect::{DetectError, Detection, Detector};
 use face_core::geometry::{BBox, Landmarks, Point};
-use face_core::inference::InferenceError;
+use face_core::inference::{HandleStats, InferenceError, Pool};
+use face_core::load::{Interval, Share};
 use face_core::model::{self, Task};
 use gst::glib;
 use gst::prelude::*;
@@ -27,87 +29,17 @@ use gst_base::subclass::base_transform::GenerateOutputSuccess;
 use gst_base::subclass::prelude::*;
 use parking_lot::Mutex;
 
+use super::properties::{self, LookSettings, Settings};
 use crate::cancel::Cancel;
 use crate::context_query;
-use crate::live::Lateness;
+use crate::live::{self, Late, LateCounts, Latency, Lateness};
 use crate::meta::{Face, FrameFaces, write_rois};
-use crate::runtime::{RuntimeSettings, start_error, with_causes};
+use crate::runtime::{start_error, with_causes};
+use crate::stats::{Lap, Meter, Work, ns};
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new("facedetect", gst::DebugColorFlags::empty(), Some("Face detection"))
 });
-
-/// Frame rate above which `interval=0` looks at every second frame only.
-const FAST_FPS: f64 = 20.0;
-/// On a live stream a frame that takes longer than this goes on without having been looked at.
-const LIVE_DEADLINE: Duration = Duration::from_secs(1);
-
-#[derive(Clone, Debug)]
-struct Settings {
-    runtime: RuntimeSettings,
-    look: LookSettings,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            runtime: RuntimeSettings::new(model::DEFAULT_DETECTOR),
-            look: LookSettings::default(),
-        }
-    }
-}
-
-/// What may change from one frame to the next: copied for each, without an allocation.
-#[derive(Clone, Copy, Debug)]
-struct LookSettings {
-    input_size: u32,
-    score_threshold: f32,
-    iou_threshold: f32,
-    min_face_size: u32,
-    max_faces: u32,
-    interval: u32,
-    lookahead: u32,
-}
-
-impl Default for LookSettings {
-    fn default() -> Self {
-        Self {
-            input_size: DetectOptions::DEFAULT_INPUT_SIZE,
-            score_threshold: 0.0,
-            iou_threshold: 0.0,
-            min_face_size: 0,
-            max_faces: 0,
-            interval: 0,
-            lookahead: 0,
-        }
-    }
-}
-
-impl LookSettings {
-    fn detect_options(&self, detector: &Detector) -> DetectOptions {
-        let mut options = DetectOptions::of(detector.spec());
-        options.input_size = self.input_size;
-        if self.score_threshold > 0.0 {
-            options.score_threshold = self.score_threshold;
-        }
-        if self.iou_threshold > 0.0 {
-            options.nms_threshold = self.iou_threshold;
-        }
-        options.min_face_size = self.min_face_size as f32;
-        options.max_faces = self.max_faces as usize;
-        options
-    }
-
-    /// Every how many frames the detector looks, at this frame rate.
-    fn interval_at(&self, fps: gst::Fraction) -> u64 {
-        let fast = fps.denom() != 0 && f64::from(fps.numer()) / f64::from(fps.denom()) > FAST_FPS;
-        match self.interval {
-            0 if fast => 2,
-            0 => 1,
-            n => u64::from(n),
-        }
-    }
-}
 
 /// A buffer on its way through the element.
 #[derive(Debug)]
@@ -115,6 +47,16 @@ struct Frame {
     buffer: gst::Buffer,
     /// The detector was given it.
     looked: bool,
+    /// Its time in the stream.
+    time_ns: u64,
+    begun: Instant,
+}
+
+/// A buffer that goes on.
+struct Finished {
+    buffer: gst::Buffer,
+    looked: bool,
+    took: Duration,
 }
 
 /// Exists between start and stop.
@@ -129,6 +71,9 @@ struct State {
     frame_id: u64,
     /// Frames until the next look.
     until_look: u64,
+    /// With `interval=auto` on a live stream.
+    share: Option<Share>,
+    begun: Instant,
     last_warning: Option<Instant>,
 }
 
@@ -141,6 +86,14 @@ impl State {
         !oldest.looked || self.detector.submitted() > lookahead || self.frames.len() > 2 * lookahead
     }
 
+    /// The next frame is looked at.
+    fn restart(&mut self) {
+        self.until_look = 0;
+        if let Some(share) = &mut self.share {
+            share.restart();
+        }
+    }
+
     fn give_up(&mut self) {
         self.detector.give_up();
         self.frames.clear();
@@ -150,11 +103,15 @@ impl State {
 #[derive(Clone, Copy, Debug, Default)]
 struct Stats {
     frames: u64,
-    looked: u64,
-    late: u64,
+    /// Not looked at because of the interval.
+    passed: u64,
+    late: LateCounts,
     unreadable: u64,
     not_finite: u64,
     faces: u64,
+    look_rate: f64,
+    spent: Spent,
+    handle: HandleStats,
 }
 
 /// Lock order: settings, state, then any of the others; none is held while a message is posted or a
@@ -167,26 +124,57 @@ pub struct FaceDetect {
     state: Mutex<Option<State>>,
     stats: Mutex<Stats>,
     active_provider: Mutex<&'static str>,
+    pool: Mutex<Weak<Pool>>,
     lateness: Lateness,
+    latency: Latency,
+    meter: Meter,
     cancel: Cancel,
 }
 
 impl FaceDetect {
+    /// Is it the turn of the frame of this time?
+    fn is_due(&self, state: &mut State, settings: &LookSettings, time_ns: u64, live: bool) -> bool {
+        if live && settings.interval() == Interval::Auto {
+            let target = settings.cpu_target();
+            let share = state.share.get_or_insert_with(|| Share::join(target));
+            return share.is_due(time_ns, target);
+        }
+        state.share = None;
+        let due = state.until_look == 0;
+        state.until_look = state.until_look.saturating_sub(1);
+        due
+    }
+
+    /// Why a frame whose turn it is comes too late for that, if it does.
+    fn late(
+        &self,
+        state: &State,
+        settings: &LookSettings,
+        buffer: &gst::BufferRef,
+        time_ns: u64,
+    ) -> Option<Late> {
+        let element = self.obj();
+        let late = self.lateness.of(element.upcast_ref(), buffer, settings.max_latency_ns)?;
+        // One look a second is promised, whatever the sink says.
+        let overdue = state.share.as_ref().is_some_and(|share| share.is_overdue(time_ns));
+        (late != Late::Qos || !overdue).then_some(late)
+    }
+
     /// Gives the frame to the detector if it is its turn; was it?
     fn look(
         &self,
         state: &mut State,
         settings: &LookSettings,
         info: &gst_video::VideoInfo,
-        buffer: &gst::BufferRef,
+        (buffer, time_ns): (&gst::BufferRef, u64),
         live: bool,
     ) -> bool {
-        if state.until_look > 0 {
-            state.until_look -= 1;
+        if !self.is_due(state, settings, time_ns, live) {
+            self.stats.lock().passed += 1;
             return false;
         }
-        if live && self.lateness.is_late(self.obj().upcast_ref(), buffer) {
-            self.stats.lock().late += 1;
+        if live && let Some(late) = self.late(state, settings, buffer, time_ns) {
+            self.stats.lock().late.add(late);
             return false;
         }
         state.until_look = settings.interval_at(info.fps()).saturating_sub(1);
@@ -203,7 +191,7 @@ impl FaceDetect {
             }
         };
         let options = settings.detect_options(&state.detector);
-        let deadline = live.then(|| Instant::now() + LIVE_DEADLINE);
+        let deadline = live.then(|| Instant::now() + live::DEADLINE);
         state.detector.submit(&view, &options, deadline);
         true
     }
@@ -217,30 +205,62 @@ impl FaceDetect {
         live: bool,
     ) -> Result<(), gst::FlowError> {
         let info = state.info.clone().ok_or(gst::FlowError::NotNegotiated)?;
-        let looked = self.look(state, settings, &info, &buffer, live);
-        state.frames.push_back(Frame { buffer, looked });
+        let begun = Instant::now();
+        let time_ns = live::running_time(self.obj().upcast_ref(), &buffer)
+            .map_or_else(|| ns(begun - state.begun), gst::ClockTime::nseconds);
+        let looked = self.look(state, settings, &info, (&buffer, time_ns), live);
+        state.frames.push_back(Frame { buffer, looked, time_ns, begun });
         Ok(())
     }
 
     /// Waits for the oldest frame and writes into its buffer what was found.
-    fn finish(&self, state: &mut State) -> Result<Option<gst::Buffer>, DetectError> {
-        let Some(Frame { mut buffer, looked }) = state.frames.pop_front() else { return Ok(None) };
-        let looked = looked && self.wait(state)?;
+    fn finish(&self, state: &mut State) -> Result<Option<Finished>, DetectError> {
+        let Some(Frame { mut buffer, looked, time_ns, begun }) = state.frames.pop_front() else {
+            return Ok(None);
+        };
+        let found = looked && self.wait(state)?;
+        if let Some(share) = state.share.as_mut().filter(|_| looked) {
+            share.looked(time_ns, begun.elapsed());
+        }
         let Some(info) = &state.info else { return Ok(None) };
-        let faces = frame_faces(state, info, looked);
+        let faces = frame_faces(state, info, found);
         let (width, height) = (info.width(), info.height());
         state.frame_id += 1;
-        {
-            let mut stats = self.stats.lock();
-            stats.frames += 1;
-            stats.looked += u64::from(looked);
-            stats.faces += faces.faces.len() as u64;
-            stats.not_finite = state.detector.not_finite();
-        }
+        self.count(state, faces.faces.len());
         let target = buffer.make_mut();
         faces.write(target);
         write_rois(target, &faces, width, height);
-        Ok(Some(buffer))
+        let took = begun.elapsed();
+        self.meter.passed(took, found);
+        Ok(Some(Finished { buffer, looked: found, took }))
+    }
+
+    /// A frame with so many faces goes on.
+    fn count(&self, state: &State, faces: usize) {
+        let mut stats = self.stats.lock();
+        stats.frames += 1;
+        stats.faces += faces as u64;
+        stats.not_finite = state.detector.not_finite();
+        stats.spent = state.detector.spent();
+        stats.handle = state.detector.stats();
+        stats.look_rate = state.share.as_ref().and_then(Share::rate).unwrap_or(0.0);
+    }
+
+    fn stats(&self) -> gst::Structure {
+        let stats = *self.stats.lock();
+        let pool = self.pool.lock().upgrade().map(|pool| pool.stats()).unwrap_or_default();
+        let mut structure = gst::Structure::builder("stats")
+            .field("frames", stats.frames)
+            .field("faces", stats.faces)
+            .field("skipped-interval", stats.passed)
+            .field("unreadable", stats.unreadable)
+            .field("not-finite", stats.not_finite)
+            .field("look-rate", stats.look_rate)
+            .build();
+        stats.late.write(&mut structure);
+        let work = Work { spent: stats.spent, handle: stats.handle, pool };
+        self.meter.write_inference(&work, &mut structure);
+        structure
     }
 
     /// Waits for what the detector found; false if that took too long.
@@ -248,7 +268,7 @@ impl FaceDetect {
         match state.detector.finish(&mut state.faces) {
             Ok(()) => Ok(true),
             Err(DetectError::Inference(e @ InferenceError::Deadline { .. })) => {
-                self.stats.lock().late += 1;
+                self.stats.lock().late.add(Late::Deadline);
                 self.warn(state, &e.to_string());
                 Ok(false)
             }
@@ -268,12 +288,14 @@ impl FaceDetect {
     /// Sends on the frames that are still here, before something else that is in order with them.
     fn drain(&self) {
         loop {
+            let lap = Lap::begin();
             let finished = match &mut *self.state.lock() {
                 Some(state) => self.finish(state),
                 None => return,
             };
+            self.meter.spent(lap);
             let sent = match finished {
-                Ok(Some(buffer)) => self.obj().src_pad().push(buffer).map(drop),
+                Ok(Some(Finished { buffer, .. })) => self.obj().src_pad().push(buffer).map(drop),
                 Ok(None) => return,
                 Err(error) => Err(self.flow_error(&error)),
             };
@@ -336,131 +358,24 @@ impl ObjectSubclass for FaceDetect {
 
 impl ObjectImpl for FaceDetect {
     fn properties() -> &'static [glib::ParamSpec] {
-        static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
-            let defaults = Settings::default();
-            let mut properties = RuntimeSettings::properties(&defaults.runtime.model);
-            properties.extend([
-                glib::ParamSpecUInt::builder("input-size")
-                    .nick("Input size")
-                    .blurb(
-                        "Longest side of the detector's input in pixels; larger pictures are \
-                         shrunk to it, smaller ones are taken as they are",
-                    )
-                    .minimum(32)
-                    .maximum(8192)
-                    .default_value(defaults.look.input_size)
-                    .mutable_playing()
-                    .build(),
-                glib::ParamSpecFloat::builder("score-threshold")
-                    .nick("Score threshold")
-                    .blurb("Least score of a face, 0 to 1 (0 = the one the model recommends)")
-                    .minimum(0.0)
-                    .maximum(1.0)
-                    .default_value(defaults.look.score_threshold)
-                    .mutable_playing()
-                    .build(),
-                glib::ParamSpecFloat::builder("iou-threshold")
-                    .nick("IoU threshold")
-                    .blurb(
-                        "Of two boxes that overlap by more than this intersection over union the \
-                         weaker is dropped, 0 to 1 (0 = the one the model recommends)",
-                    )
-                    .minimum(0.0)
-                    .maximum(1.0)
-                    .default_value(defaults.look.iou_threshold)
-                    .mutable_playing()
-                    .build(),
-                glib::ParamSpecUInt::builder("min-face-size")
-                    .nick("Minimum face size")
-                    .blurb("Least shorter side of a face in pixels of the picture (0 = any)")
-                    .default_value(defaults.look.min_face_size)
-                    .mutable_playing()
-                    .build(),
-                glib::ParamSpecUInt::builder("max-faces")
-                    .nick("Maximum number of faces")
-                    .blurb("At most so many faces per frame, the best by score (0 = any number)")
-                    .default_value(defaults.look.max_faces)
-                    .mutable_playing()
-                    .build(),
-                glib::ParamSpecUInt::builder("interval")
-                    .nick("Interval")
-                    .blurb(
-                        "Look at every n-th frame (0 = every second one above 20 frames per \
-                         second, else every one)",
-                    )
-                    .default_value(defaults.look.interval)
-                    .mutable_playing()
-                    .build(),
-                glib::ParamSpecUInt::builder("lookahead")
-                    .nick("Lookahead")
-                    .blurb(
-                        "How many further frames are searched while one is waited for, so that one \
-                         stream uses several cores; frames go on that much later, and the results \
-                         are the same. Not on live streams (0 = each frame goes on before the next \
-                         one is taken)",
-                    )
-                    .maximum(64)
-                    .default_value(defaults.look.lookahead)
-                    .mutable_playing()
-                    .build(),
-                glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
-                    .nick("Statistics")
-                    .blurb(
-                        "Counters since start: frames, looked, late (skipped on a live stream), \
-                         unreadable, not-finite (faces left out), faces",
-                    )
-                    .read_only()
-                    .build(),
-            ]);
-            properties
-        });
+        static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(properties::all);
         &PROPERTIES
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
-        let mut settings = self.settings.lock();
         gst::info!(CAT, imp = self, "{} = {value:?}", pspec.name());
-        if settings.runtime.set(pspec.name(), value) {
-            return;
-        }
-        match pspec.name() {
-            "input-size" => settings.look.input_size = value.get().unwrap_or_default(),
-            "score-threshold" => settings.look.score_threshold = value.get().unwrap_or_default(),
-            "iou-threshold" => settings.look.iou_threshold = value.get().unwrap_or_default(),
-            "min-face-size" => settings.look.min_face_size = value.get().unwrap_or_default(),
-            "max-faces" => settings.look.max_faces = value.get().unwrap_or_default(),
-            "interval" => settings.look.interval = value.get().unwrap_or_default(),
-            "lookahead" => settings.look.lookahead = value.get().unwrap_or_default(),
-            name => gst::error!(CAT, imp = self, "property {name} cannot be set"),
+        if !self.settings.lock().set(pspec.name(), value) {
+            gst::error!(CAT, imp = self, "property {} cannot be set", pspec.name());
         }
     }
 
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
-        let settings = self.settings.lock();
-        if let Some(value) = settings.runtime.get(pspec.name()) {
+        if let Some(value) = self.settings.lock().get(pspec.name()) {
             return value;
         }
         match pspec.name() {
             "active-provider" => self.active_provider.lock().to_value(),
-            "input-size" => settings.look.input_size.to_value(),
-            "score-threshold" => settings.look.score_threshold.to_value(),
-            "iou-threshold" => settings.look.iou_threshold.to_value(),
-            "min-face-size" => settings.look.min_face_size.to_value(),
-            "max-faces" => settings.look.max_faces.to_value(),
-            "interval" => settings.look.interval.to_value(),
-            "lookahead" => settings.look.lookahead.to_value(),
-            "stats" => {
-                let stats = *self.stats.lock();
-                gst::Structure::builder("stats")
-                    .field("frames", stats.frames)
-                    .field("looked", stats.looked)
-                    .field("late", stats.late)
-                    .field("unreadable", stats.unreadable)
-                    .field("not-finite", stats.not_finite)
-                    .field("faces", stats.faces)
-                    .build()
-                    .to_value()
-            }
+            "stats" => self.stats().to_value(),
             _ => pspec.default_value().clone(),
         }
     }
@@ -526,7 +441,10 @@ impl BaseTransformImpl for FaceDetect {
         self.cancel.set(detector.canceller());
         *self.stats.lock() = Stats::default();
         *self.active_provider.lock() = pool.active_provider().as_str();
+        *self.pool.lock() = Arc::downgrade(&pool);
         self.lateness.reset();
+        self.latency.reset();
+        self.meter.reset();
         *self.state.lock() = Some(State {
             detector,
             info: None,
@@ -534,6 +452,8 @@ impl BaseTransformImpl for FaceDetect {
             frames: VecDeque::new(),
             frame_id: 0,
             until_look: 0,
+            share: None,
+            begun: Instant::now(),
             last_warning: None,
         });
         settings.runtime.post_provider(self.obj().upcast_ref(), &pool);
@@ -553,8 +473,7 @@ impl BaseTransformImpl for FaceDetect {
             .map_err(|e| gst::loggable_error!(CAT, "caps {incaps} are no raw video: {e}"))?;
         if let Some(state) = &mut *self.state.lock() {
             state.info = Some(info);
-            // The first frame of the new picture is looked at.
-            state.until_look = 0;
+            state.restart();
         }
         Ok(())
     }
@@ -568,7 +487,7 @@ impl BaseTransformImpl for FaceDetect {
             gst::EventView::StreamStart(_) => {
                 if let Some(state) = &mut *self.state.lock() {
                     state.frame_id = 0;
-                    state.until_look = 0;
+                    state.restart();
                 }
             }
             gst::EventView::FlushStart(_) => self.cancel.cancel(),
@@ -577,7 +496,7 @@ impl BaseTransformImpl for FaceDetect {
                 self.lateness.reset();
                 if let Some(state) = &mut *self.state.lock() {
                     state.give_up();
-                    state.until_look = 0;
+                    state.restart();
                 }
             }
             _ => {}
@@ -602,7 +521,11 @@ impl BaseTransformImpl for FaceDetect {
         if direction == gst::PadDirection::Sink && query.is_serialized() {
             self.drain();
         }
-        BaseTransformImplExt::parent_query(self, direction, query)
+        let answered = BaseTransformImplExt::parent_query(self, direction, query);
+        if answered {
+            self.latency.add_to(direction, query);
+        }
+        answered
     }
 
     fn src_event(&self, event: gst::Event) -> bool {
@@ -622,9 +545,10 @@ impl BaseTransformImpl for FaceDetect {
     /// Called after each buffer until there is no output: the oldest frame goes on when there are
     /// more than `lookahead` after it.
     fn generate_output(&self) -> Result<GenerateOutputSuccess, gst::FlowError> {
+        let lap = Lap::begin();
         let settings = self.settings.lock().look;
         let live = self.lateness.is_live(self.obj().upcast_ref());
-        let lookahead = if live { 0 } else { settings.lookahead as usize };
+        let lookahead = if live { 0 } else { settings.lookahead() };
         let queued = self.take_queued_buffer();
         let mut guard = self.state.lock();
         let Some(state) = guard.as_mut() else {
@@ -634,12 +558,19 @@ impl BaseTransformImpl for FaceDetect {
             self.begin(state, &settings, buffer, live)?;
         }
         if !state.is_full(lookahead) {
+            self.meter.spent(lap);
             return Ok(GenerateOutputSuccess::NoOutput);
         }
         let finished = self.finish(state);
         drop(guard);
+        self.meter.spent(lap);
         match finished {
-            Ok(Some(buffer)) => Ok(GenerateOutputSuccess::Buffer(buffer)),
+            Ok(Some(Finished { buffer, looked, took })) => {
+                if live && looked {
+                    self.latency.looked(self.obj().upcast_ref(), took);
+                }
+                Ok(GenerateOutputSuccess::Buffer(buffer))
+            }
             Ok(None) => Ok(GenerateOutputSuccess::NoOutput),
             Err(error) => Err(self.flow_error(&error)),
         }

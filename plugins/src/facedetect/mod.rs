@@ -4,6 +4,10 @@ use gst::glib;
 use gst::prelude::*;
 
 mod imp;
+mod interval;
+mod properties;
+
+pub use interval::IntervalSetting;
 
 glib::wrapper! {
     /// Finds faces and writes them into the buffers' metadata.

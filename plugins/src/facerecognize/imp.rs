@@ -47,13 +47,13 @@
 //! ```
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Weak};
 use std::time::{Duration, Instant};
 
 use face_core::embed::Embedder;
 use face_core::frame::FrameView;
 use face_core::gallery::Gallery;
-use face_core::inference::InferenceError;
+use face_core::inference::{InferenceError, Pool};
 use face_core::model::{self, Task};
 use gst::glib;
 use gst::prelude::*;
@@ -69,9 +69,10 @@ use super::stream::{Options, Report, Stats, Stream, When};
 use super::watch::Told;
 use crate::cancel::Cancel;
 use crate::context_query;
-use crate::live::Lateness;
+use crate::live::{self, Late, Latency, Lateness};
 use crate::meta::{self, FrameFaces, Mapping, Origin};
 use crate::runtime::{start_error, with_causes};
+use crate::stats::{Lap, Meter, Work};
 use crate::upstream_check::UpstreamCheck;
 
 pub(super) static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
@@ -82,8 +83,6 @@ pub(super) static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     )
 });
 
-/// On a live stream a frame whose faces take longer than this goes on without new results.
-const LIVE_DEADLINE: Duration = Duration::from_secs(1);
 /// From one buffer to the next where neither has a time and the caps have no frame rate.
 const FALLBACK_STEP_NS: u64 = 40_000_000;
 
@@ -109,8 +108,11 @@ pub struct FaceRecognize {
     pub(super) state: Mutex<Option<State>>,
     stats: Mutex<Stats>,
     active_provider: Mutex<&'static str>,
+    pool: Mutex<Weak<Pool>>,
     lateness: Lateness,
     cancel: Cancel,
+    latency: Latency,
+    meter: Meter,
     /// A signal wrote to the gallery: the next frame reads it.
     pub(super) refresh_now: AtomicBool,
     /// One more for every signal that works on the gallery, also after its caller gave up.
@@ -180,16 +182,20 @@ impl FaceRecognize {
         when: &When,
         live: bool,
     ) -> Result<Report, InferenceError> {
-        let late = live && self.lateness.is_late(self.obj().upcast_ref(), buffer);
-        state.stream.stats.late += u64::from(late);
         let plan = state.stream.plan(&mut faces, options, when);
-        let due = plan.wants_pixels() && !late;
+        let late = || self.lateness.of(self.obj().upcast_ref(), buffer, options.max_latency_ns);
+        let late = if live && plan.wants_pixels() { late() } else { None };
+        let stats = &mut state.stream.stats;
+        stats.passed += u64::from(!plan.wants_pixels());
+        late.into_iter().for_each(|late| stats.late.add(late));
+        let due = plan.wants_pixels() && late.is_none();
         let info = state.info.clone().filter(|_| due);
         let frame = info
             .as_ref()
             .and_then(|info| gst_video::VideoFrameRef::from_buffer_ref_readable(buffer, info).ok());
         let view = frame.as_ref().and_then(|frame| crate::frame::view(frame).ok());
         if due && view.is_none() {
+            state.stream.stats.unreadable += 1;
             self.warn(state, &format!("frame {} cannot be read", faces.frame_id));
         }
         let mapping = info.as_ref().map(|info| Mapping::new(&faces, info));
@@ -201,7 +207,7 @@ impl FaceRecognize {
         let (report, outcome) = state.stream.process(pixels, plan, &mut faces, options, when);
         match outcome {
             Err(e @ InferenceError::Deadline { .. }) => {
-                state.stream.stats.late += 1;
+                state.stream.stats.late.add(Late::Deadline);
                 self.warn(state, &e.to_string());
             }
             other => other?,
@@ -237,7 +243,7 @@ impl FaceRecognize {
         };
         state.last_time_ns = Some(time_ns);
         let (pts, taken) = (buffer.pts(), crate::camera_time::taken(buffer));
-        let deadline = live.then(|| Instant::now() + LIVE_DEADLINE);
+        let deadline = live.then(|| Instant::now() + live::DEADLINE);
         When { pts, running_time, taken, time_ns, deadline }
     }
 
@@ -254,6 +260,15 @@ impl FaceRecognize {
         drop(guard);
         *self.stats.lock() = stats;
         told
+    }
+
+    fn stats(&self) -> gst::Structure {
+        let stats = *self.stats.lock();
+        let pool = self.pool.lock().upgrade().map(|pool| pool.stats()).unwrap_or_default();
+        let mut structure = stats.structure();
+        let work = Work { spent: stats.spent, handle: stats.handle, pool };
+        self.meter.write_inference(&work, &mut structure);
+        structure
     }
 
     /// Logs a loss of data, at most once a second.
@@ -301,7 +316,7 @@ impl ObjectImpl for FaceRecognize {
         }
         match pspec.name() {
             "active-provider" => self.active_provider.lock().to_value(),
-            "stats" => self.stats.lock().structure().to_value(),
+            "stats" => self.stats().to_value(),
             _ => pspec.default_value().clone(),
         }
     }
@@ -373,8 +388,11 @@ impl BaseTransformImpl for FaceRecognize {
         let pool = embedder.pool().clone();
         *self.stats.lock() = Stats::default();
         *self.active_provider.lock() = pool.active_provider().as_str();
+        *self.pool.lock() = Arc::downgrade(&pool);
         self.lateness.reset();
         self.cancel.set(embedder.canceller());
+        self.latency.reset();
+        self.meter.reset();
         let mut stream = Stream::new(embedder, gallery);
         stream.watch.set_options(settings.alerts.clone());
         *self.state.lock() = Some(State {
@@ -438,7 +456,11 @@ impl BaseTransformImpl for FaceRecognize {
                 context_query::add(query, self.obj().upcast_ref(), "facerecognize", facts);
             }
         }
-        summary || BaseTransformImplExt::parent_query(self, direction, query)
+        let answered = summary || BaseTransformImplExt::parent_query(self, direction, query);
+        if answered {
+            self.latency.add_to(direction, query);
+        }
+        answered
     }
 
     fn src_event(&self, event: gst::Event) -> bool {
@@ -459,6 +481,7 @@ impl BaseTransformImpl for FaceRecognize {
         &self,
         buffer: &mut gst::BufferRef,
     ) -> Result<gst::FlowSuccess, gst::FlowError> {
+        let lap = Lap::begin();
         // Not the settings as a whole: they hold strings.
         let (options, reload_interval) = {
             let settings = self.settings.lock();
@@ -468,12 +491,18 @@ impl BaseTransformImpl for FaceRecognize {
         let Some(state) = guard.as_mut() else {
             return Err(gst::FlowError::Flushing);
         };
+        let before = state.stream.stats.embedded;
         let outcome = self.work(state, &options, reload_interval, buffer);
+        let looked = state.stream.stats.embedded > before;
         *self.stats.lock() = state.stream.stats;
         drop(guard);
         match outcome {
             Ok(posts) => {
                 self.post(posts, &options);
+                let took = self.meter.end(lap, looked);
+                if looked && self.lateness.is_live(self.obj().upcast_ref()) {
+                    self.latency.looked(self.obj().upcast_ref(), took);
+                }
                 Ok(gst::FlowSuccess::Ok)
             }
             Err(InferenceError::Cancelled { .. }) => Err(gst::FlowError::Flushing),

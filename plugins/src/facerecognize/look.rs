@@ -1,6 +1,9 @@
 //! Looks at the faces of a frame: cuts them out, embeds them and takes in who they are.
 
+use std::time::Duration;
+
 use face_core::align::AlignedCrop;
+use face_core::cpu;
 use face_core::detect::Detection;
 use face_core::embed::Embedding;
 use face_core::frame::FrameView;
@@ -67,7 +70,9 @@ impl Stream {
             }
             return Ok(());
         };
-        let due = self.cut(view, mapping, plan, faces, options, when);
+        let mut cut = Duration::ZERO;
+        let due = cpu::timed(&mut cut, || self.cut(view, mapping, plan, faces, options, when));
+        self.cut_time += cut;
         if due.is_empty() {
             return Ok(());
         }
@@ -78,7 +83,11 @@ impl Stream {
         }
         self.budget.spend(due.len());
         let crops: Vec<&AlignedCrop> = due.iter().map(|d| &d.crop).collect();
-        let embeddings = self.embedder.embed(&crops, when.deadline)?;
+        let embeddings = self.embedder.embed(&crops, when.deadline);
+        self.stats.handle = self.embedder.stats();
+        self.stats.spent = self.embedder.spent();
+        self.stats.spent.preprocess += self.cut_time;
+        let embeddings = embeddings?;
         self.stats.embedded += embeddings.len() as u64;
         let searcher = self.searcher(options);
         // For all faces of the frame together.

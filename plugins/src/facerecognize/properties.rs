@@ -12,6 +12,7 @@ use super::gallery::GallerySettings;
 use super::signals::EnrollSettings;
 use super::stream::{Options, Stats};
 use crate::event_hold;
+use crate::live;
 use crate::runtime::RuntimeSettings;
 
 #[derive(Clone, Debug)]
@@ -31,6 +32,7 @@ pub(super) struct Settings {
     pub(super) event_hold_ns: u64,
     pub(super) alerts: Arc<AlertOptions>,
     pub(super) enroll: EnrollSettings,
+    pub(super) max_latency_ns: u64,
 }
 
 impl Default for Settings {
@@ -51,6 +53,7 @@ impl Default for Settings {
             event_hold_ns: event_hold::DEFAULT_HOLD_NS,
             alerts: Arc::default(),
             enroll: EnrollSettings::default(),
+            max_latency_ns: 0,
         }
     }
 }
@@ -70,6 +73,7 @@ impl Settings {
             filters: self.filters.clone(),
             event_hold_ns: self.event_hold_ns,
             alerts: self.alerts.clone(),
+            max_latency_ns: self.max_latency_ns,
         }
     }
 
@@ -90,6 +94,7 @@ impl Settings {
             "head-pose" => self.head_pose = value.get().unwrap_or_default(),
             "reload-interval" => self.reload_interval = value.get().unwrap_or_default(),
             "event-hold" => self.event_hold_ns = value.get().unwrap_or_default(),
+            "max-latency" => self.max_latency_ns = value.get().unwrap_or_default(),
             _ => return self.set_schedule(name, value) || self.set_filter(name, value),
         }
         true
@@ -161,6 +166,7 @@ impl Settings {
             "confirm-time" => self.confirm.time_ns.to_value(),
             "reload-interval" => self.reload_interval.to_value(),
             "event-hold" => self.event_hold_ns.to_value(),
+            "max-latency" => self.max_latency_ns.to_value(),
             _ => return self.filter(name),
         })
     }
@@ -246,7 +252,8 @@ pub(super) fn all() -> Vec<glib::ParamSpec> {
 fn output(defaults: &Settings) -> Vec<glib::ParamSpec> {
     vec![
         event_hold::property(),
-        stats(),
+        crate::stats::property(),
+        live::max_latency_property(),
         glib::ParamSpecBoolean::builder("embed-output")
             .nick("Output embeddings")
             .blurb(
@@ -441,21 +448,6 @@ fn number(
     number.minimum(0.0).maximum(most).default_value(default).mutable_playing().build()
 }
 
-fn stats() -> glib::ParamSpec {
-    glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
-        .nick("Statistics")
-        .blurb(
-            "Counters since start: frames, faces, embedded, unusable (crops or embeddings), \
-             search-errors, late (skipped on a live stream), malformed (metadata), over-budget \
-             (faces made to wait by max-inferences-per-second), relinked (tracks that came back), \
-             alerts (dry runs included), alerts-cooled-down (not given because of alert-cooldown), \
-             and filtered faces by reason: no-landmarks, small-face, not-in-zone, not-frontal, \
-             face-shifted, low-quality, no-track",
-        )
-        .read_only()
-        .build()
-}
-
 /// The property `reid-policy`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
 #[repr(u32)]
@@ -499,13 +491,15 @@ impl Stats {
             .field("embedded", self.embedded)
             .field("unusable", self.unusable)
             .field("search-errors", self.search_errors)
-            .field("late", self.late)
+            .field("skipped-interval", self.passed)
+            .field("unreadable", self.unreadable)
             .field("malformed", self.malformed)
             .field("over-budget", self.over_budget)
             .field("relinked", self.relinked)
             .field("alerts", self.alerts.given)
             .field("alerts-cooled-down", self.alerts.cooled_down)
             .build();
+        self.late.write(&mut stats);
         for (reason, count) in Rejection::REASONS.into_iter().zip(self.filtered) {
             stats.set(reason, count);
         }

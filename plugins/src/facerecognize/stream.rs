@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use face_core::cpu::Spent;
 use face_core::embed::{Embedder, Embedding};
 use face_core::frame::FrameView;
 use face_core::gallery::{
@@ -12,7 +13,7 @@ use face_core::identity::alert::AlertCounts;
 use face_core::identity::{
     Budget, ConfirmConfig, FilterConfig, Rejection, ScheduleConfig, Status, TrackIdentities,
 };
-use face_core::inference::InferenceError;
+use face_core::inference::{HandleStats, InferenceError};
 
 use super::alerts::AlertOptions;
 use super::gallery::Patience;
@@ -21,6 +22,7 @@ use super::plan::Plan;
 use super::watch::{Told, Watch};
 use crate::context_query;
 use crate::event_hold::{self, EventHold};
+use crate::live::LateCounts;
 use crate::meta::{Candidate, Event, Face, FrameFaces, Mapping};
 
 /// Name of the message and kind of the event of a track that gets, changes or loses its name.
@@ -44,6 +46,8 @@ pub(super) struct Options {
     pub(super) filters: Arc<FilterConfig>,
     pub(super) event_hold_ns: u64,
     pub(super) alerts: Arc<AlertOptions>,
+    /// Age beyond which a live frame is not looked at; 0: any.
+    pub(super) max_latency_ns: u64,
 }
 
 /// A track's news, for the bus.
@@ -76,7 +80,10 @@ pub(super) struct Stats {
     pub(super) embedded: u64,
     pub(super) unusable: u64,
     pub(super) search_errors: u64,
-    pub(super) late: u64,
+    pub(super) late: LateCounts,
+    /// Frames without a face that was due.
+    pub(super) passed: u64,
+    pub(super) unreadable: u64,
     pub(super) malformed: u64,
     /// Times that a face had to wait because of the budget.
     pub(super) over_budget: u64,
@@ -84,6 +91,8 @@ pub(super) struct Stats {
     /// Filtered faces, by [`Rejection::index`].
     pub(super) filtered: [u64; Rejection::REASONS.len()],
     pub(super) alerts: AlertCounts,
+    pub(super) spent: Spent,
+    pub(super) handle: HandleStats,
 }
 
 /// Times of a frame.
@@ -102,6 +111,8 @@ pub(super) struct When {
 #[derive(Debug)]
 pub(super) struct Stream {
     pub(super) embedder: Embedder,
+    /// Processor time that cutting faces out has taken.
+    pub(super) cut_time: Duration,
     pub(super) gallery: Option<Gallery>,
     pub(super) patience: Patience,
     pub(super) identities: TrackIdentities,
@@ -125,6 +136,7 @@ impl Stream {
         Self {
             fingerprint: format!("{}/{}", fingerprint.model, fingerprint.alignment),
             embedder,
+            cut_time: Duration::ZERO,
             generation: gallery.as_ref().map_or(0, |g| g.snapshot().generation()),
             gallery,
             patience: Patience::default(),
