@@ -72,6 +72,7 @@ pub use frames::TrackedFrames;
 pub use source::Source;
 pub use tap::{TapFrame, TapPoint};
 pub use tracking::{State, Tracking};
+pub(crate) use watchdog::Watchdog;
 pub use watchdog::{Health, StallReason, WatchdogLimits};
 
 use crate::elements::{FaceElements, FaceOptions, Property, Recognition, Stage};
