@@ -15,6 +15,7 @@ mod options;
 mod outbox;
 mod output;
 mod recognize;
+mod run;
 mod stored;
 mod track;
 mod verify;
@@ -39,6 +40,7 @@ enum Command {
     Verify(verify::Arguments),
     Analyze(analyze::Arguments),
     Watch(watch::Arguments),
+    Run(run::Arguments),
     Gallery(gallery::Arguments),
     Clips(clips::Arguments),
     Track(track::Arguments),
@@ -64,6 +66,7 @@ fn main() -> ExitCode {
         Command::Verify(arguments) => verify::run(&arguments).map(ExitCode::from),
         Command::Analyze(arguments) => analyze::run(&arguments).map(ExitCode::from),
         Command::Watch(arguments) => watch::run(&arguments).map(ExitCode::from),
+        Command::Run(arguments) => run::run(&arguments).map(ExitCode::from),
         Command::Gallery(arguments) => gallery::run(&arguments).map(ExitCode::from),
         Command::Clips(arguments) => clips::run(&arguments).map(ExitCode::from),
         Command::Track(arguments) => track::run(&arguments).map(ExitCode::from),

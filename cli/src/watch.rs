@@ -155,7 +155,7 @@ fn progress(health: Health) -> String {
 }
 
 /// A message in words; `None`: nothing that one waits for.
-fn line(message: &FaceMessage) -> Option<String> {
+pub(crate) fn line(message: &FaceMessage) -> Option<String> {
     let track = message.number("track-id").unwrap_or(0);
     let real = |field| message.structure.get::<f64>(field).ok();
     let time = |field| message.number(field).map(clock).unwrap_or_default();
