@@ -13,6 +13,8 @@ use std::process::Command;
 
 use examples::{RtspCamera, Scene, root, text};
 
+const CAMERA_PASSWORD: &str = "of-the-camera";
+
 /// From the camera to the entities.
 fn section() -> String {
     let page = fs::read_to_string(root().join("docs/integration.md")).unwrap();
@@ -31,7 +33,10 @@ fn yaml(section: &str) -> String {
 fn real_way_from_a_camera_to_home_assistant() {
     let Some(scene) = Scene::with_people() else { return };
     let Some(server) = broker::Server::start() else { return };
-    let Some(camera) = RtspCamera::serve(&scene.path().join("party.mp4")) else { return };
+    let clip = scene.path().join("party.mp4");
+    let login = format!("admin:{CAMERA_PASSWORD}");
+    let arguments = [clip.to_str().unwrap(), "--loop", "--login", &login];
+    let Some(camera) = RtspCamera::run(&arguments) else { return };
     let (host, port) = server.password.rsplit_once("://").unwrap().1.split_once(':').unwrap();
     let section = section();
     let here = |text: &str| {
@@ -43,7 +48,7 @@ fn real_way_from_a_camera_to_home_assistant() {
             )
             .replace("username: faces", &format!("username: {}", broker::USER))
             .replace("-u faces", &format!("-u {}", broker::USER))
-            .replace("CAMERA_PASSWORD=…", "CAMERA_PASSWORD=any")
+            .replace("CAMERA_PASSWORD=…", &format!("CAMERA_PASSWORD={CAMERA_PASSWORD}"))
             .replace("MQTT_PASSWORD=…", &format!("MQTT_PASSWORD={}", broker::PASSWORD))
     };
     // The port of health and metrics may be taken by a neighbour.
@@ -59,7 +64,9 @@ fn real_way_from_a_camera_to_home_assistant() {
     let mut running = scene.command(run);
     let mut running = running.stdout(output.try_clone().unwrap()).stderr(output).spawn().unwrap();
     let missing = RefCell::new(vec![
-        "faces/front door/events/known-face",
+        // Of the first looks at somebody a slow machine may miss most: it may be known-face or
+        // identity-changed.
+        "faces/front door/events/",
         "faces/front door/state",
         "homeassistant/sensor/",
         "homeassistant/binary_sensor/",
