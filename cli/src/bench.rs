@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use face_core::gallery::Location;
+use face_core::load::Interval;
 use face_pipeline::{
     AnalyzeError, BenchOptions, BenchProgress, BenchReport, Recognition, bench as measure,
 };
@@ -50,7 +51,7 @@ pub(crate) struct Arguments {
     #[arg(long, conflicts_with = "interval")]
     every_face: bool,
     /// Look for faces on every N-th frame [default: 2 above 20 frames per second, else 1]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=Interval::MOST.into()))]
     interval: Option<u32>,
     /// Show the video so often in this process at the same time
     #[arg(long, value_name = "N", default_value_t = 1,
@@ -80,7 +81,7 @@ impl Arguments {
         BenchOptions {
             video: self.video.clone(),
             recognition: Recognition {
-                interval: self.interval.unwrap_or(0),
+                interval: self.interval.map_or(Interval::Default, Interval::Every),
                 every_face: self.every_face,
                 ..recognition(&self.models)
             },
