@@ -101,9 +101,15 @@ impl Landmarks {
 
 /// Greedy non-maximum suppression in place: keeps the boxes of highest score and removes every
 /// box whose IoU with a kept one is above `threshold` (0..=1). The result is sorted by falling
-/// score; equal scores keep their order, so the result depends on the input alone.
+/// score; of equal scores the box further left, then further up, then the smaller one is first, so
+/// that the result depends on the boxes alone. Allocates nothing.
 pub fn nms<T>(items: &mut Vec<T>, threshold: f32, key: impl Fn(&T) -> (BBox, f32)) {
-    items.sort_by(|a, b| key(b).1.total_cmp(&key(a).1));
+    items.sort_unstable_by(|a, b| {
+        let ((a, a_score), (b, b_score)) = (key(a), key(b));
+        let sides = [(a.x, b.x), (a.y, b.y), (a.w, b.w), (a.h, b.h)];
+        let sides = sides.into_iter().map(|(a, b)| a.total_cmp(&b));
+        sides.fold(b_score.total_cmp(&a_score), std::cmp::Ordering::then)
+    });
     let mut kept = 0;
     for i in 0..items.len() {
         let (candidate, _) = key(&items[i]);
@@ -139,6 +145,18 @@ mod tests {
         ];
         nms(&mut v, 0.45, |i| *i);
         assert_eq!(v.iter().map(|i| i.1).collect::<Vec<_>>(), [0.9, 0.7]);
+    }
+
+    #[test]
+    fn nms_of_equal_scores_does_not_depend_on_their_order() {
+        // A row of boxes, each of which overlaps its neighbours.
+        let boxes = (0..40).map(|i| (BBox::new(6.0 * i as f32, 0.0, 10.0, 10.0), 0.5));
+        let mut forward: Vec<_> = boxes.clone().collect();
+        let mut backward: Vec<_> = boxes.rev().collect();
+        nms(&mut forward, 0.2, |i| *i);
+        nms(&mut backward, 0.2, |i| *i);
+        assert_eq!(forward, backward);
+        assert_eq!(forward.len(), 20);
     }
 
     #[test]

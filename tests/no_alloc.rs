@@ -1,8 +1,19 @@
 //! What runs for every frame allocates nothing once it has seen a scene of that size: not the
-//! tracker, and not the zones. In a process of its own, whose allocator counts.
+//! tracker, not the zones, and not the schedule by which faces are looked at. In a process of its
+//! own, whose allocator counts.
 
 use allocation_counter::measure;
-use face_core::geometry::BBox;
+use face_core::align::AlignedCrop;
+use face_core::attributes::pose::HeadPose;
+use face_core::detect::Detection;
+use face_core::embed::Embedding;
+use face_core::gallery::Identification;
+use face_core::geometry::{BBox, Landmarks, Point};
+use face_core::identity::{
+    self, Budget, ConfirmConfig, FilterConfig, Look, Moment, ScheduleConfig, Status, Subject,
+    TrackIdentities, TrackSample,
+};
+use face_core::quality::shot::Shot;
 use face_core::track::{Observation, TrackState, Tracker, TrackerConfig};
 use face_core::zone::ZoneWatch;
 
@@ -128,4 +139,75 @@ fn zones_allocate_nothing_after_the_warm_up() {
     let usual = TrackerConfig::default().duplicate_iou;
     assert_eq!(allocations(&scene(100.0), usual, follow), (0, 3840));
     assert!(told > 1000 && named > 100_000, "{told} events, {named} names");
+}
+
+/// Places of the five points in parts of a face's box.
+const POINTS: [(f32, f32); 5] = [(0.3, 0.4), (0.7, 0.4), (0.5, 0.6), (0.35, 0.8), (0.65, 0.8)];
+
+/// Takes in a look at a track that recognised nobody.
+fn observe(identities: &mut TrackIdentities, track_id: u64, now: Moment, view: f32) {
+    let shot = Shot { view, clarity: 1.0 };
+    let sample = TrackSample {
+        crop: AlignedCrop::default(),
+        loose: None,
+        embedding: Embedding::new(&[1.0, 0.0]).expect("a direction"),
+        detection: Detection { bbox: BBox::default(), score: 1.0, landmarks: None },
+        weight: shot.quality(),
+    };
+    let result =
+        Identification { status: Status::Unknown, best: None, margin: None, top: Vec::new() };
+    let observation = identity::Observation { sample, shot, result: &result, threshold: 0.4 };
+    let (schedule, confirm) = (ScheduleConfig::default(), ConfirmConfig::default());
+    identities.observe(track_id, now, observation, &schedule, &confirm);
+}
+
+#[test]
+fn schedule_allocates_nothing_but_for_what_a_look_gave() {
+    let mut identities = TrackIdentities::default();
+    let (mut budget, filters) = (Budget::default(), FilterConfig::default());
+    let schedule = ScheduleConfig::default();
+    let (mut frame, mut count, mut looks) = (0, 0, 0);
+    let mut due = Vec::with_capacity(FACES);
+    for round in 0..40 {
+        for look in scene(100.0) {
+            let now = Moment { frame, time_ns: frame * FRAME_NS };
+            // Tracks that end, and new ones in their places.
+            let id = |place: usize| (place as u64) + FACES as u64 * (frame / 50 + place as u64 % 3);
+            let ended: Vec<u64> = (0..FACES as u64).map(|place| place + 2 * frame).collect();
+            let seen = look.iter().take(FACES).enumerate().map(|(place, o)| (id(place), o.bbox));
+            due.clear();
+            let info = measure(|| {
+                identities.begin_frame(now.time_ns, seen.clone());
+                for (track_id, bbox) in seen.clone() {
+                    let point = |(x, y)| Point::new(bbox.x + x * bbox.w, bbox.y + y * bbox.h);
+                    let landmarks = Landmarks(POINTS.map(point));
+                    let pose = HeadPose::of(&landmarks);
+                    let landmarks = Some(landmarks);
+                    let subject = Subject { bbox, landmarks, pose, zones: &[] };
+                    if let Err(rejection) = filters.check(&subject) {
+                        identities.reject(track_id, now.time_ns, rejection);
+                        continue;
+                    }
+                    let view = Shot::view_of(bbox.min_side(), pose.as_ref());
+                    if identities.look(track_id, now, view, &schedule) != Look::No {
+                        due.push((track_id, view));
+                    }
+                }
+                let available = budget.available(200, now.time_ns).min(due.len());
+                budget.spend(available);
+                due.truncate(available);
+                identities.end(&ended, now.time_ns);
+            });
+            for (track_id, view) in &due {
+                observe(&mut identities, *track_id, now, *view);
+            }
+            if round >= 8 {
+                count += info.count_total;
+                looks += due.len();
+            }
+            frame += 1;
+        }
+    }
+    assert_eq!(count, 0);
+    assert!(looks > 1000, "{looks} looks");
 }

@@ -17,14 +17,16 @@ use crate::model::{Decoder, ModelSpec, ResolvedModel, Task};
 use crate::preprocess::{Letterbox, Normalization, Preprocessor};
 
 mod centerface;
+mod decode;
 mod output;
 mod retinaface;
 pub(crate) mod scrfd;
 pub(crate) mod ultralight;
 pub(crate) mod yunet;
 
-pub use output::DecodeError;
-use output::Output;
+use decode::MOST_OUTPUTS;
+pub use decode::decode;
+pub use output::{DecodeError, Output};
 
 /// A face as a detector found it, in pixels of the source picture.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -82,7 +84,8 @@ pub struct Detector {
     pool: Arc<Pool>,
     handle: Handle,
     normalization: Normalization,
-    family: Family,
+    /// Places of the outputs of the family among those of the model.
+    places: [usize; MOST_OUTPUTS],
     preprocessor: Preprocessor,
     /// The frames that were submitted and not finished, the oldest first.
     frames: VecDeque<Frame>,
@@ -103,18 +106,6 @@ struct Frame {
     deadline: Option<Instant>,
 }
 
-/// What is kept per family.
-#[derive(Clone, Copy, Debug)]
-enum Family {
-    /// Places of its outputs, which go by their names, among the model's.
-    Yunet([usize; 12]),
-    // The others tell their outputs by the shapes.
-    Scrfd,
-    Retinaface,
-    Centerface,
-    Ultralight,
-}
-
 impl Detector {
     /// # Errors
     /// [`InferenceError`] when the model cannot be loaded.
@@ -129,15 +120,13 @@ impl Detector {
         let pool = Pool::shared(model, options)?;
         // Pool::shared checked that every output is there.
         let place = |name: &str| pool.output_names().iter().position(|n| n == name).unwrap_or(0);
-        let family = match model.spec.decoder {
-            Decoder::Scrfd => Family::Scrfd,
-            Decoder::Retinaface => Family::Retinaface,
-            Decoder::Centerface => Family::Centerface,
-            Decoder::Ultralight => Family::Ultralight,
-            Decoder::Yunet | Decoder::Embedding => Family::Yunet(yunet::OUTPUTS.map(place)),
+        let places = match model.spec.decoder {
+            Decoder::Yunet => yunet::OUTPUTS.map(place),
+            // They go by their shapes.
+            _ => std::array::from_fn(|place| place),
         };
         Ok(Self {
-            family,
+            places,
             normalization: Normalization::from(&model.spec),
             preprocessor: Preprocessor::default(),
             frames: VecDeque::new(),
@@ -276,21 +265,8 @@ impl Detector {
         threshold: f32,
         faces: &mut Vec<Detection>,
     ) -> Result<usize, DecodeError> {
-        match self.family {
-            Family::Yunet(places) => {
-                let outputs = places.map(|i| self.output(i).values);
-                yunet::decode(&outputs, size.0, size.1, threshold, faces)
-            }
-            Family::Scrfd => scrfd::decode(&self.outputs(), size, threshold, faces),
-            Family::Retinaface => retinaface::decode(&self.outputs(), size, threshold, faces),
-            Family::Centerface => centerface::decode(&self.outputs(), size, threshold, faces),
-            Family::Ultralight => ultralight::decode(&self.outputs(), size, threshold, faces),
-        }
-    }
-
-    /// The first N outputs of the last run.
-    fn outputs<const N: usize>(&self) -> [Output<'_>; N] {
-        std::array::from_fn(|index| self.output(index))
+        let outputs = self.places.map(|place| self.output(place));
+        decode(self.spec().decoder, &outputs, size, threshold, faces)
     }
 
     fn output(&self, index: usize) -> Output<'_> {

@@ -8,14 +8,16 @@ pub enum DecodeError {
     Length { output: String, wanted: usize, got: usize },
     #[error("{got} of its outputs have {kind} values per place, {wanted} are expected")]
     Kinds { kind: usize, wanted: usize, got: usize },
+    #[error("it has {got} outputs, {wanted} are expected")]
+    Count { wanted: usize, got: usize },
 }
 
 /// One output: its name, its shape, and its values in the order of the shape.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Output<'a> {
-    pub(crate) name: &'a str,
-    pub(crate) shape: &'a [usize],
-    pub(crate) values: &'a [f32],
+pub struct Output<'a> {
+    pub name: &'a str,
+    pub shape: &'a [usize],
+    pub values: &'a [f32],
 }
 
 impl<'a> Output<'a> {

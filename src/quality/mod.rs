@@ -40,11 +40,13 @@ impl CropQuality {
     /// Measures a crop. What lies outside the picture, which is black, does not count.
     pub fn of(crop: &AlignedCrop) -> CropQuality {
         // ITU-R BT.601.
-        let luma = |p: &[u8; 3]| {
+        let brightness = |p: &[u8; 3]| {
             0.299 * f32::from(p[0]) + 0.587 * f32::from(p[1]) + 0.114 * f32::from(p[2])
         };
         let pixels = crop.as_rgb().as_chunks::<3>().0;
-        let luma: Vec<f32> = pixels.iter().map(luma).collect();
+        // Not on the heap: this is done on many frames.
+        let mut luma = [0.0; CROP_SIDE * CROP_SIDE];
+        luma.iter_mut().zip(pixels).for_each(|(luma, pixel)| *luma = brightness(pixel));
         let inside = inside(pixels);
         let [columns, rows] = INNER;
         let places = || {
@@ -67,8 +69,8 @@ impl CropQuality {
 
 /// Which pixels are so far from what is black that the edge of the picture is no edge of the face:
 /// pixels at the edge are half black, and the Laplacian sees their neighbours.
-fn inside(pixels: &[[u8; 3]]) -> Vec<bool> {
-    let mut inside = vec![true; pixels.len()];
+fn inside(pixels: &[[u8; 3]]) -> [bool; CROP_SIDE * CROP_SIDE] {
+    let mut inside = [true; CROP_SIDE * CROP_SIDE];
     let black = pixels.iter().enumerate().filter(|(_, p)| **p == [0; 3]);
     for (x, y) in black.map(|(i, _)| (i % CROP_SIDE, i / CROP_SIDE)) {
         let end = |v: usize| (v + 3).min(CROP_SIDE);
