@@ -58,7 +58,7 @@ impl Stream {
     pub(super) fn look(
         &mut self,
         view: Option<(&FrameView<'_>, &Mapping)>,
-        plan: Plan,
+        plan: &Plan,
         faces: &mut FrameFaces,
         options: &Options,
         when: &When,
@@ -110,25 +110,24 @@ impl Stream {
         &mut self,
         view: &FrameView<'_>,
         mapping: &Mapping,
-        plan: Plan,
+        plan: &Plan,
         faces: &mut FrameFaces,
         options: &Options,
         when: &When,
     ) -> Vec<Due> {
         let mut due = Vec::new();
-        for Planned { index, view: seen, least, measure_only, .. } in plan.faces {
+        for Planned { index, view: seen, least, measure_only, .. } in plan.faces.iter().copied() {
             let face = &mut faces.faces[index];
             if due.len() >= plan.available && !measure_only {
                 self.stats.over_budget += u64::from(least == 0.0);
                 continue;
             }
             let landmarks = face.landmarks.map(|l| mapping.landmarks_to_pixels(&l));
-            let cut = landmarks.and_then(|l| Some((l, AlignedCrop::cut(view, &l)?)));
-            let Some((landmarks, crop)) = cut else {
+            let Some(landmarks) = landmarks.filter(|l| self.crop.recut(view, l)) else {
                 self.unusable(face.track_id, when);
                 continue;
             };
-            let clarity = Shot::clarity_of(&CropQuality::of(&crop));
+            let clarity = Shot::clarity_of(&CropQuality::of(&self.crop));
             let shot = Shot { view: seen, clarity };
             face.quality = Some(shot.quality());
             let checked = options.filters.check_quality(shot.quality());
@@ -140,6 +139,7 @@ impl Stream {
                 let wanted = options.loose_crops && track_id != 0;
                 let loose = wanted.then(|| LooseFace::cut(view, &bbox, &landmarks)).flatten();
                 let detection = in_square_pixels(view, bbox, landmarks, face.score);
+                let crop = std::mem::take(&mut self.crop);
                 due.push(Due { index, crop, loose, detection, shot });
             }
         }

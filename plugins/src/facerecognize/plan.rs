@@ -24,6 +24,8 @@ pub(super) struct Planned {
     /// Only measured: the filter of quality comes before that of tracks, which refuses the face.
     pub(super) measure_only: bool,
     rank: u64,
+    /// Of equal ranks the first in turn.
+    turn: usize,
 }
 
 /// The faces of a frame whose turn it is, in the order of their turns.
@@ -54,7 +56,9 @@ impl Stream {
             self.identities.begin_frame(when.time_ns, tracked.map(|f| (f.track_id, f.bbox)));
         }
         let size = faces.square_size();
-        let (mut planned, mut untracked) = (Vec::new(), Vec::new());
+        // In memory that is kept from frame to frame.
+        let mut planned = std::mem::take(&mut self.planned);
+        let mut untracked = std::mem::take(&mut self.untracked);
         for (index, face) in faces.faces.iter_mut().enumerate().filter(|(_, f)| f.observed) {
             let turns = if face.track_id == 0 { &mut untracked } else { &mut planned };
             turns.extend(self.judge(index, face, size, options, now));
@@ -62,8 +66,10 @@ impl Stream {
         // Faces without a track have no past by which to rank them: they take turns.
         let turn = self.untracked_turn % untracked.len().max(1);
         untracked.rotate_left(turn);
-        planned.extend(untracked);
-        planned.sort_by_key(|p: &Planned| Reverse(p.rank));
+        planned.append(&mut untracked);
+        self.untracked = untracked;
+        planned.iter_mut().enumerate().for_each(|(turn, planned)| planned.turn = turn);
+        planned.sort_unstable_by_key(|p| (Reverse(p.rank), p.turn));
         let available = self.budget.available(options.max_per_second, when.time_ns);
         if available == 0 {
             self.stats.over_budget += due(&planned);
@@ -112,7 +118,7 @@ impl Stream {
             return None;
         }
         let view = Shot::view_of(bbox.min_side(), pose.as_ref());
-        let planned = Planned { index, view, least: 0.0, measure_only, rank: 0 };
+        let planned = Planned { index, view, least: 0.0, measure_only, rank: 0, turn: 0 };
         if face.track_id == 0 {
             let rank = self.untracked_rank(now.time_ns, options);
             return Some(Planned { rank, ..planned });

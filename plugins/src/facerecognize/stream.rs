@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use face_core::align::AlignedCrop;
 use face_core::cpu::Spent;
 use face_core::embed::{Embedder, Embedding};
 use face_core::frame::FrameView;
@@ -18,7 +19,7 @@ use face_core::inference::{HandleStats, InferenceError};
 use super::alerts::AlertOptions;
 use super::gallery::Patience;
 use super::look::Relink;
-use super::plan::Plan;
+use super::plan::{Plan, Planned};
 use super::watch::{Told, Watch};
 use crate::context_query;
 use crate::event_hold::{self, EventHold};
@@ -125,6 +126,10 @@ pub(super) struct Stream {
     /// Faces without a track that had their turn, and since when the others wait for it.
     pub(super) untracked_turn: usize,
     pub(super) untracked_since_ns: Option<u64>,
+    /// Memory for the next frame's plan, and for the next crop.
+    pub(super) planned: Vec<Planned>,
+    pub(super) untracked: Vec<Planned>,
+    pub(super) crop: AlignedCrop,
     held: EventHold,
     pub(super) watch: Watch,
     pub(super) fingerprint: String,
@@ -146,6 +151,9 @@ impl Stream {
             budget: Budget::default(),
             untracked_turn: 0,
             untracked_since_ns: None,
+            planned: Vec::new(),
+            untracked: Vec::new(),
+            crop: AlignedCrop::default(),
             held: EventHold::default(),
             watch: Watch::default(),
         }
@@ -211,7 +219,9 @@ impl Stream {
         when: &When,
     ) -> (Report, Result<(), InferenceError>) {
         let mut report = std::mem::take(&mut self.pending);
-        let outcome = self.look(view, plan, faces, options, when, &mut report);
+        let outcome = self.look(view, &plan, faces, options, when, &mut report);
+        self.planned = plan.faces;
+        self.planned.clear();
         for face in &mut faces.faces {
             self.describe(face, when);
         }
