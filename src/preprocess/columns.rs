@@ -1,7 +1,7 @@
 //! The horizontal half of bilinear sampling: which samples of a row the columns of the target lie
 //! between, and fetching them side by side, so that all columns are then computed alike.
 
-use fearless_simd::{Simd, prelude::*, u8x16};
+use fearless_simd::{Level, Simd, i16x8, prelude::*, u8x16};
 
 use super::rows::{FRACTION_BITS, position};
 
@@ -33,8 +33,8 @@ pub(super) struct Columns {
 }
 
 impl Columns {
-    /// For `target` columns of `source`, `per_target` apart.
-    pub(super) fn fill(&mut self, target: usize, source: usize, per_target: f64) {
+    /// For `target` columns of `source`, `per_target` apart, to be fetched by `level`.
+    pub(super) fn fill(&mut self, level: Level, target: usize, source: usize, per_target: f64) {
         let first = |index: usize| {
             let (first, behind) = position(index.min(target - 1), source, per_target);
             // The last sample alone is the second of a pair.
@@ -51,7 +51,8 @@ impl Columns {
             let groups = (0..padded).step_by(*group);
             groups.clone().all(|begin| first(begin + group - 1).0 + 2 - first(begin).0 <= WINDOW)
         };
-        self.group = [LARGEST_GROUP, 2].into_iter().find(fits).unwrap_or(1);
+        let group = [LARGEST_GROUP, 2].into_iter().find(fits);
+        self.group = group.filter(|_| shuffles_bytes(level)).unwrap_or(1);
         self.starts.clear();
         self.shuffles.clear();
         for begin in (0..padded).step_by(self.group) {
@@ -102,14 +103,15 @@ impl Columns {
             for c in 0..N {
                 let window = rows[c].get(start..start + WINDOW).and_then(<[i16]>::first_chunk);
                 let Some(window) = window else { continue };
-                let found = fearless_simd::i16x8::load_array_ref(simd, window);
+                let found = i16x8::load_array_ref(simd, window);
                 let found: [i16; WINDOW] = found.swizzle_dyn(shuffle).into();
                 pairs[c][group].copy_from_slice(&found[..L]);
             }
         }
     }
 
-    /// Fetches columns one by one, where they lie further apart than shuffling reaches.
+    /// Fetches columns one by one, where they lie further apart than shuffling reaches, and on
+    /// processors that do not shuffle.
     #[inline(always)]
     fn copy<const N: usize>(&self, rows: [&[i16]; N], pairs: [&mut [i16]; N]) {
         for (row, pairs) in rows.into_iter().zip(pairs) {
@@ -126,6 +128,15 @@ impl Columns {
     pub(super) fn weights(&self) -> &[Pair] {
         &self.weights
     }
+}
+
+/// Is there an instruction for it? Without one, byte by byte, it would take several times as long as
+/// copying.
+fn shuffles_bytes(level: Level) -> bool {
+    #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+    return level.as_sse4_2().is_some();
+    #[cfg(not(any(target_arch = "x86", target_arch = "x86_64")))]
+    return !level.is_fallback();
 }
 
 /// The sample, 0..=255, at a column.

@@ -117,8 +117,8 @@ struct Taps {
 }
 
 impl Taps {
-    fn fill(&mut self, target: [usize; 2], source: [usize; 2], per_target: [f64; 2]) {
-        self.columns.fill(target[0], source[0], per_target[0]);
+    fn fill(&mut self, level: Level, target: [usize; 2], source: [usize; 2], per_target: [f64; 2]) {
+        self.columns.fill(level, target[0], source[0], per_target[0]);
         rows::fill_taps(&mut self.rows, target[1], source[1], per_target[1]);
     }
 }
@@ -166,7 +166,7 @@ impl Preprocessor {
         normalization: &Normalization,
         out: &mut Vec<f32>,
     ) {
-        self.prepare(frame, letterbox);
+        self.prepare(level, frame, letterbox);
         let plane = letterbox.width * letterbox.height;
         out.resize(3 * plane, 0.0);
         let (first, rest) = out.split_at_mut(plane);
@@ -191,7 +191,7 @@ impl Preprocessor {
         }
     }
 
-    fn prepare(&mut self, frame: &FrameView<'_>, letterbox: &Letterbox) {
+    fn prepare(&mut self, level: Level, frame: &FrameView<'_>, letterbox: &Letterbox) {
         let key = (*letterbox, frame.width(), frame.height(), frame.format());
         if self.key == Some(key) {
             return;
@@ -201,8 +201,8 @@ impl Preprocessor {
         let source = [frame.width() as usize, frame.height() as usize];
         let step = [source[0] as f64 / target[0] as f64, source[1] as f64 / target[1] as f64];
         let half = source.map(|side| side.div_ceil(2));
-        self.full.fill(target, source, step);
-        self.chroma.fill(target, half, step.map(|step| step / 2.0));
+        self.full.fill(level, target, source, step);
+        self.chroma.fill(level, target, half, step.map(|step| step / 2.0));
         let chroma = if has_chroma(frame.format()) { half[0] } else { source[0] };
         for (row, width) in self.rows.iter_mut().zip([source[0], chroma, chroma]) {
             row.resize(width + WINDOW, 0);

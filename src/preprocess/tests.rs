@@ -242,14 +242,27 @@ fn every_instruction_set_gives_the_same_tensor() {
     {
         let noise = Noise::new(format, size);
         let letterbox = Letterbox::fit(&noise.view(), side, 8);
-        let [best, plain] = [Level::new(), Level::baseline()].map(|level| {
-            let mut out = Vec::new();
-            let mut preprocessor = Preprocessor::default();
+        let mut tensors = levels().into_iter().map(|level| {
+            let (mut preprocessor, mut out) = (Preprocessor::default(), Vec::new());
             preprocessor.letterbox_by(level, &noise.view(), &letterbox, &normalization, &mut out);
             out
         });
-        assert!(best == plain, "{format:?} {size:?}");
+        let first = tensors.next().unwrap();
+        assert!(tensors.all(|tensor| tensor == first), "{format:?} {size:?}");
     }
+}
+
+/// The instruction sets of this machine.
+fn levels() -> Vec<Level> {
+    let best = Level::new();
+    #[cfg_attr(not(target_arch = "x86_64"), expect(unused_mut))]
+    let mut levels = vec![Level::baseline(), best];
+    #[cfg(target_arch = "x86_64")]
+    {
+        levels.extend(best.as_sse4_2().map(Level::Sse4_2));
+        levels.extend(best.as_avx2().map(Level::Avx2));
+    }
+    levels
 }
 
 #[test]
