@@ -171,10 +171,11 @@ fn schedule_allocates_nothing_but_for_what_a_look_gave() {
     for round in 0..40 {
         for look in scene(100.0) {
             let now = Moment { frame, time_ns: frame * FRAME_NS };
-            // Tracks that end, and new ones in their places.
-            let id = |place: usize| (place as u64) + FACES as u64 * (frame / 50 + place as u64 % 3);
-            let ended: Vec<u64> = (0..FACES as u64).map(|place| place + 2 * frame).collect();
-            let seen = look.iter().take(FACES).enumerate().map(|(place, o)| (id(place), o.bbox));
+            // Every two seconds all tracks end, and there are new ones in their places.
+            let first = FACES as u64 * (frame / 50 + 1);
+            let ended = if frame % 50 == 0 { first - FACES as u64..first } else { 0..0 };
+            let ended: Vec<u64> = ended.collect();
+            let seen = (first..).zip(look.iter().take(FACES).map(|o| o.bbox));
             due.clear();
             let info = measure(|| {
                 identities.begin_frame(now.time_ns, seen.clone());
