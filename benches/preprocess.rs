@@ -69,11 +69,19 @@ fn detector(c: &mut Criterion) {
 }
 
 fn crop(c: &mut Criterion) {
-    let data = noise(1920 * 1080 * 3 / 2);
-    let frame = nv12(&data, 1920, 1080);
+    let data = noise(1920 * 1080 * 3);
     let face = [(800.0, 400.0), (900.0, 410.0), (850.0, 470.0), (805.0, 520.0), (885.0, 528.0)];
     let landmarks = Landmarks(face.map(|(x, y)| Point::new(x, y)));
-    c.bench_function("aligned crop Nv12", |b| b.iter(|| AlignedCrop::cut(&frame, &landmarks)));
+    let frames = [
+        nv12(&data[..1920 * 1080 * 3 / 2], 1920, 1080),
+        FrameView::packed(PixelFormat::Rgb, 1920, 1080, &data).expect("as many bytes"),
+    ];
+    for frame in frames {
+        let mut crop = AlignedCrop::default();
+        c.bench_function(&format!("aligned crop {:?}", frame.format()), |b| {
+            b.iter(|| assert!(crop.recut(&frame, &landmarks)));
+        });
+    }
 }
 
 criterion_group!(benches, letterbox, detector, crop);
