@@ -46,7 +46,7 @@ pub(crate) struct PlaceOptions {
     pub(crate) runtime_library: Option<PathBuf>,
 }
 
-fn provider_parser() -> impl TypedValueParser<Value = Provider> {
+pub(crate) fn provider_parser() -> impl TypedValueParser<Value = Provider> {
     PossibleValuesParser::new(Provider::ALL.map(Provider::as_str))
         .map(|name| Provider::parse(&name).unwrap_or_default())
 }
@@ -61,6 +61,7 @@ impl PlaceOptions {
             threads: usize::from(self.threads),
             runtime_library: self.runtime_library.clone(),
             runtime_folders: folder.map(PathBuf::from).into_iter().collect(),
+            engine_cache: None,
         }
     }
 }

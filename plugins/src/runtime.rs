@@ -2,12 +2,14 @@
 //! to GStreamer's, and the message that says which provider runs.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use face_core::gallery::GalleryError;
 use face_core::inference::{InferenceError, Pool, PoolOptions, Provider};
 use face_core::model::ModelError;
 use gst::glib;
 use gst::prelude::*;
+use parking_lot::Mutex;
 
 /// Where a model runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
@@ -47,6 +49,7 @@ pub(crate) struct RuntimeSettings {
     device_id: u32,
     threads: u32,
     runtime_library: Option<String>,
+    engine_cache: Option<String>,
 }
 
 impl RuntimeSettings {
@@ -57,6 +60,7 @@ impl RuntimeSettings {
             device_id: 0,
             threads: 0,
             runtime_library: None,
+            engine_cache: None,
         }
     }
 
@@ -106,9 +110,20 @@ impl RuntimeSettings {
                 )
                 .mutable_ready()
                 .build(),
+            glib::ParamSpecString::builder("engine-cache")
+                .nick("Engine cache")
+                .blurb(
+                    "Folder that keeps the engines of provider=tensorrt (unset = \
+                     GST_FACE_ENGINE_CACHE, else gst-face/tensorrt in the user's cache folder)",
+                )
+                .mutable_ready()
+                .build(),
             glib::ParamSpecString::builder("active-provider")
                 .nick("Active provider")
-                .blurb("Provider that runs the model, empty before the element has started")
+                .blurb(
+                    "Provider that runs the model now, empty before the element has started; with \
+                     provider=tensorrt cuda until the engine is built",
+                )
                 .read_only()
                 .build(),
         ]
@@ -124,6 +139,7 @@ impl RuntimeSettings {
             "device-id" => self.device_id = value.get().unwrap_or_default(),
             "threads" => self.threads = value.get().unwrap_or_default(),
             "runtime-library" => self.runtime_library = value.get().unwrap_or_default(),
+            "engine-cache" => self.engine_cache = value.get().unwrap_or_default(),
             _ => return false,
         }
         true
@@ -137,6 +153,7 @@ impl RuntimeSettings {
             "device-id" => self.device_id.to_value(),
             "threads" => self.threads.to_value(),
             "runtime-library" => self.runtime_library.to_value(),
+            "engine-cache" => self.engine_cache.to_value(),
             _ => return None,
         })
     }
@@ -148,16 +165,63 @@ impl RuntimeSettings {
             threads: self.threads as usize,
             runtime_library: self.runtime_library.as_ref().map(PathBuf::from),
             runtime_folders: plugin_folder().into_iter().collect(),
+            engine_cache: self.engine_cache.as_ref().map(PathBuf::from),
         }
+    }
+}
+
+/// Which provider runs the model of an element, as it was told last.
+#[derive(Debug, Default)]
+pub(crate) struct ProviderReport(Mutex<Option<Told>>);
+
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    requested: Provider,
+    active: Provider,
+    /// [`Pool::provider_changes`] when it was told.
+    changes: u64,
+}
+
+impl ProviderReport {
+    /// The value of `active-provider`.
+    pub(crate) fn active(&self) -> &'static str {
+        self.0.lock().map_or("", |told| told.active.as_str())
+    }
+
+    /// The element has started: tells which provider runs.
+    pub(crate) fn start(&self, element: &gst::Element, settings: &RuntimeSettings, pool: &Pool) {
+        let requested = Provider::from(settings.provider);
+        *self.0.lock() = Some(Told { requested, active: requested, changes: 0 });
+        self.tell(element, pool);
+    }
+
+    pub(crate) fn stop(&self) {
+        *self.0.lock() = None;
+    }
+
+    /// The pool, if its provider has changed since: [`Self::tell`] that when no lock is held.
+    pub(crate) fn news(&self, pool: &Arc<Pool>) -> Option<Arc<Pool>> {
+        let told = (*self.0.lock())?;
+        (told.changes != pool.provider_changes()).then(|| pool.clone())
     }
 
     /// Posts `provider-info`: which provider was asked for, which one runs, and why not another.
-    pub(crate) fn post_provider(&self, element: &gst::Element, pool: &Pool) {
+    pub(crate) fn tell(&self, element: &gst::Element, pool: &Pool) {
+        // Read first: what changes in between is told with the next buffer.
+        let (changes, info) = (pool.provider_changes(), pool.provider_info());
+        let requested = {
+            let mut told = self.0.lock();
+            let Some(told) = told.as_mut() else { return };
+            (told.active, told.changes) = (info.active, changes);
+            told.requested
+        };
+        element.notify("active-provider");
         let info = gst::Structure::builder("provider-info")
             .field("model", &pool.model().spec.id)
-            .field("requested", Provider::from(self.provider).as_str())
-            .field("active", pool.active_provider().as_str())
-            .field("note", pool.provider_note().unwrap_or_default())
+            .field("requested", requested.as_str())
+            .field("active", info.active.as_str())
+            .field("state", info.state.as_str())
+            .field("note", info.note.unwrap_or_default())
             .build();
         let message = gst::message::Element::builder(info).src(element).build();
         // Without a bus nobody listens.

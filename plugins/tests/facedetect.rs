@@ -318,8 +318,9 @@ fn provider_is_told_on_the_bus_and_in_a_property() {
     assert_eq!(rig.element.property::<String>("active-provider"), "cpu");
     let infos = rig.structures("provider-info");
     let [info] = &infos[..] else { panic!("{infos:?}") };
-    let fields = ["model", "requested", "active", "note"].map(|f| info.get::<&str>(f).unwrap());
-    assert_eq!(fields, ["two_faces", "cpu", "cpu", ""]);
+    let fields = ["model", "requested", "active", "state", "note"];
+    let values = fields.map(|f| info.get::<&str>(f).unwrap());
+    assert_eq!(values, ["two_faces", "cpu", "cpu", "ready", ""]);
 }
 
 #[test]

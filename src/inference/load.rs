@@ -2,14 +2,16 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use ort::ep;
 use ort::session::Session;
 use ort::session::builder::SessionBuilder;
 use parking_lot::{Mutex, MutexGuard};
 
-use super::{InferenceError, PoolOptions, Provider};
+use super::libraries::{self, Places};
+use super::upgrade::{Engine, Progress};
+use super::{InferenceError, PoolOptions, Provider, tensorrt};
 use crate::model::{Decoder, ResolvedModel};
 use crate::runtime;
 
@@ -67,6 +69,8 @@ pub(super) fn runtime(options: &PoolOptions) -> Result<&'static Runtime, Inferen
                     .with_telemetry(false)
                     .build()
                     .map_err(|e| InferenceError::Environment { reason: e.to_string() })?;
+                // Known by name alone, it was found by the system's loader.
+                let path = Places::of(&path).find_file(path);
                 return Ok(ENVIRONMENT.get_or_init(|| Runtime { environment, path }));
             }
             Err(e) => tried.push(format!("{} ({e})", path.display())),
@@ -75,21 +79,102 @@ pub(super) fn runtime(options: &PoolOptions) -> Result<&'static Runtime, Inferen
     Err(InferenceError::Runtime { tried })
 }
 
-pub(super) struct Loader<'a> {
-    pub(super) model: &'a ResolvedModel,
-    pub(super) bytes: &'a [u8],
-    pub(super) options: &'a PoolOptions,
-    pub(super) runtime: &'static Runtime,
+impl Runtime {
+    fn builder(&self) -> Result<SessionBuilder, String> {
+        let text = |e: ort::Error<SessionBuilder>| e.to_string();
+        let builder = Session::builder(&self.environment).map_err(|e| e.to_string())?;
+        let builder = builder.with_intra_threads(1).map_err(text)?;
+        let builder = builder.with_inter_threads(1).map_err(text)?;
+        let builder = builder.with_intra_op_spinning(false).map_err(text)?;
+        let builder = builder.with_inter_op_spinning(false).map_err(text)?;
+        // The models' own warnings (some 200 per load) are of no use to a user.
+        builder.with_log_level(ort::logging::LogLevel::Error).map_err(text)
+    }
+
+    fn loads(&self, provider: Provider) -> Result<(), InferenceError> {
+        let dispatch = match provider {
+            Provider::Auto | Provider::Cpu => return Ok(()),
+            Provider::Cuda => ep::CUDA::default().build(),
+            Provider::TensorRt => ep::TensorRT::default().build(),
+            Provider::OpenVino => ep::OpenVINO::default().build(),
+        };
+        self.prepare(provider)?;
+        let added = self.builder().and_then(|builder| {
+            let dispatch = [dispatch.error_on_failure()];
+            builder.with_execution_providers(dispatch).map_err(|e| e.to_string())
+        });
+        added.map(drop).map_err(|said| self.unusable(provider, said))
+    }
+
+    /// Loads what the library of `provider` needs and the system's loader would not find.
+    fn prepare(&self, provider: Provider) -> Result<(), InferenceError> {
+        let Some(library) = provider_library(&self.path, provider) else {
+            let (name, runtime) = (library_name(provider), self.path.display());
+            let reason = format!("no library {name} beside {runtime}");
+            return Err(InferenceError::Provider { provider, reason });
+        };
+        for library in Places::of(&self.path).to_preload(&library) {
+            // If one does not load, the provider says so itself.
+            let _ = ort::util::preload_dylib(&library);
+        }
+        Ok(())
+    }
+
+    /// Why `provider` cannot be used: libraries that are missing if there are any, else what the
+    /// runtime said, which names the first of them at best.
+    fn unusable(&self, provider: Provider, said: String) -> InferenceError {
+        let library = provider_library(&self.path, provider);
+        let missing = library.map(|library| Places::of(&self.path).missing(&library));
+        let missing = missing.unwrap_or_default();
+        let reason = match &missing[..] {
+            // On one line.
+            [] => said.split_whitespace().collect::<Vec<_>>().join(" "),
+            missing => libraries::explain(missing),
+        };
+        InferenceError::Provider { provider, reason }
+    }
 }
 
-impl Loader<'_> {
-    pub(super) fn choose_provider(
-        &self,
-    ) -> Result<(Provider, Option<String>, Session), InferenceError> {
-        if self.options.provider != Provider::Auto {
-            let provider = self.options.provider;
-            return Ok((provider, None, self.session(provider)?));
-        }
+/// Loads the library of `options.provider` and what it needs, and no model: TensorRT would build
+/// an engine for one.
+///
+/// # Errors
+/// As [`runtime_path`]; [`InferenceError::Provider`] with every library that is missing.
+pub fn provider_loads(options: &PoolOptions) -> Result<(), InferenceError> {
+    let _building = building();
+    runtime(options)?.loads(options.provider)
+}
+
+/// Makes the sessions of one model.
+pub(super) struct Loader {
+    pub(super) model: ResolvedModel,
+    pub(super) bytes: Vec<u8>,
+    pub(super) options: PoolOptions,
+    runtime: &'static Runtime,
+}
+
+impl Loader {
+    pub(super) fn new(
+        model: &ResolvedModel,
+        options: &PoolOptions,
+    ) -> Result<Self, InferenceError> {
+        let runtime = runtime(options)?;
+        let bytes = model.load()?;
+        Ok(Self { model: model.clone(), bytes, options: options.clone(), runtime })
+    }
+
+    /// The first session, on the provider that was asked for, and what is told of that.
+    pub(super) fn start(self: &Arc<Self>) -> Result<(Engine, Arc<Progress>), InferenceError> {
+        let (active, note, session) = match self.options.provider {
+            Provider::TensorRt => return tensorrt::start(self),
+            Provider::Auto => self.automatic()?,
+            provider => (provider, None, self.session(provider)?),
+        };
+        Ok((Engine::plain(session), Progress::new(active, note)))
+    }
+
+    /// CUDA where it works, else the CPU and the reason.
+    fn automatic(&self) -> Result<(Provider, Option<String>, Session), InferenceError> {
         let note = match self.provider_library(Provider::Cuda) {
             Some(_) => match self.session(Provider::Cuda) {
                 Ok(session) => return Ok((Provider::Cuda, None, session)),
@@ -100,9 +185,18 @@ impl Loader<'_> {
         Ok((Provider::Cpu, Some(note), self.session(Provider::Cpu)?))
     }
 
+    pub(super) fn runtime_path(&self) -> &Path {
+        &self.runtime.path
+    }
+
     /// The provider's library beside ONNX Runtime, if it is there.
-    fn provider_library(&self, provider: Provider) -> Option<PathBuf> {
+    pub(super) fn provider_library(&self, provider: Provider) -> Option<PathBuf> {
         provider_library(&self.runtime.path, provider)
+    }
+
+    /// As [`provider_loads`].
+    pub(super) fn loads(&self, provider: Provider) -> Result<(), InferenceError> {
+        self.runtime.loads(provider)
     }
 
     pub(super) fn session(&self, provider: Provider) -> Result<Session, InferenceError> {
@@ -110,59 +204,53 @@ impl Loader<'_> {
             path: self.model.path.clone(),
             reason: e.to_string(),
         };
-        let unusable = |reason: String| InferenceError::Provider { provider, reason };
         let mut builder = self.builder().map_err(|e| load(&e))?;
         if provider == Provider::Cpu {
             // One block for all of a run's tensors takes twice the memory of giving them room one by
             // one and using it again, in every session, and no less time.
             builder = builder.with_memory_pattern(false).map_err(|e| load(&e))?;
         } else {
-            if self.provider_library(provider).is_none() {
-                return Err(unusable(format!(
-                    "no library libonnxruntime_providers_{provider}.so beside {}",
-                    self.runtime.path.display()
-                )));
-            }
+            self.runtime.prepare(provider)?;
             builder = builder
                 .with_execution_providers(self.dispatch(provider))
-                .map_err(|e| unusable(e.to_string()))?;
+                .map_err(|e| self.runtime.unusable(provider, e.to_string()))?;
         }
-        builder.commit_from_memory(self.bytes).map_err(|e| match provider {
+        builder.commit_from_memory(&self.bytes).map_err(|e| match provider {
             Provider::Cpu => load(&e),
-            _ => unusable(e.to_string()),
+            _ => self.runtime.unusable(provider, e.to_string()),
         })
     }
 
-    fn builder(&self) -> Result<SessionBuilder, String> {
-        let text = |e: ort::Error<SessionBuilder>| e.to_string();
-        let builder = Session::builder(&self.runtime.environment).map_err(|e| e.to_string())?;
-        let builder = builder.with_intra_threads(1).map_err(text)?;
-        let builder = builder.with_inter_threads(1).map_err(text)?;
-        let builder = builder.with_intra_op_spinning(false).map_err(text)?;
-        let builder = builder.with_inter_op_spinning(false).map_err(text)?;
-        // The models' own warnings (some 200 per load) are of no use to a user.
-        builder.with_log_level(ort::logging::LogLevel::Error).map_err(text)
+    pub(super) fn builder(&self) -> Result<SessionBuilder, String> {
+        self.runtime.builder()
     }
 
+    /// Index of the GPU as the providers want it.
+    pub(super) fn device(&self) -> i32 {
+        i32::try_from(self.options.device_id).unwrap_or(i32::MAX)
+    }
+
+    pub(super) fn cuda(&self) -> ep::ExecutionProviderDispatch {
+        ep::CUDA::default().with_device_id(self.device()).build().error_on_failure()
+    }
+
+    /// Those of sessions on one provider; TensorRT's are made by `tensorrt`.
     fn dispatch(&self, provider: Provider) -> Vec<ep::ExecutionProviderDispatch> {
-        let device = i32::try_from(self.options.device_id).unwrap_or(i32::MAX);
-        let cuda = || ep::CUDA::default().with_device_id(device).build().error_on_failure();
         match provider {
             Provider::Auto | Provider::Cpu => Vec::new(),
-            Provider::Cuda => vec![cuda()],
-            // Nodes that TensorRT does not take run on CUDA.
-            Provider::TensorRt => vec![
-                ep::TensorRT::default().with_device_id(device).build().error_on_failure(),
-                cuda(),
-            ],
+            Provider::Cuda | Provider::TensorRt => vec![self.cuda()],
             Provider::OpenVino => vec![ep::OpenVINO::default().build().error_on_failure()],
         }
     }
 }
 
+fn library_name(provider: Provider) -> String {
+    format!("libonnxruntime_providers_{provider}.so")
+}
+
 fn provider_library(runtime: &Path, provider: Provider) -> Option<PathBuf> {
-    let name = format!("libonnxruntime_providers_{provider}.so");
-    runtime.parent().map(|folder| folder.join(name)).filter(|path| path.is_file())
+    let folder = runtime.parent()?;
+    Some(folder.join(library_name(provider))).filter(|path| path.is_file())
 }
 
 /// Providers whose library lies beside the loaded ONNX Runtime; the CPU is always there. Whether

@@ -8,7 +8,9 @@
 //! `load` finds the runtime and makes sessions, `session` runs them. `queue` says which request is
 //! next, `workers` are the threads, `handle` is what a stream has of them, and `pool` shares all of
 //! it. Each handle has a line of its own in the queue, and the lines take turns, so that a stream
-//! with many faces does not hold up one with few.
+//! with many faces does not hold up one with few. `libraries` finds what the runtime's
+//! providers need, `tensorrt` builds engines, `engines` keeps them, and `upgrade` lets one take the
+//! place of CUDA.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -19,17 +21,28 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::ModelError;
 
+mod engines;
+mod gpu;
 mod handle;
+mod libraries;
 mod load;
 mod pool;
 mod queue;
 mod session;
+mod tensorrt;
+mod upgrade;
 mod workers;
 
+pub use engines::{ENGINE_CACHE_VARIABLE, engine_cache};
+pub use gpu::{NvidiaDriver, nvidia_driver};
 pub use handle::{Canceller, Handle, LONGEST_LINE};
-pub use load::{OLDEST_RUNTIME, providers_present, runtime_build_info, runtime_path};
+pub use load::{
+    OLDEST_RUNTIME, provider_loads, providers_present, runtime_build_info, runtime_path,
+};
 pub use pool::{LARGEST_BATCH, Pool};
 pub use session::run_time;
+pub use tensorrt::{WarmUp, warm_up};
+pub use upgrade::{ProviderInfo, ProviderState};
 
 /// Where a model runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -113,6 +126,8 @@ pub struct PoolOptions {
     pub runtime_library: Option<PathBuf>,
     /// Folders that are searched for ONNX Runtime, such as the plugin's own.
     pub runtime_folders: Vec<PathBuf>,
+    /// Folder that TensorRT's engines are kept in; [`ENGINE_CACHE_VARIABLE`] or the user's cache when absent.
+    pub engine_cache: Option<PathBuf>,
 }
 
 /// What a pool does and has done.

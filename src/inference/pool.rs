@@ -6,14 +6,14 @@ use std::path::PathBuf;
 use std::sync::{Arc, LazyLock, Weak};
 use std::time::Duration;
 
-use ort::session::Session;
 use parking_lot::Mutex;
 
 use super::handle::Handle;
 use super::load::{self, Loader};
 use super::session::{SessionRunner, has_free_batch};
+use super::upgrade::{Engine, Progress};
 use super::workers::{Batching, Runner, Workers};
-use super::{InferenceError, PoolOptions, PoolStats, Provider};
+use super::{InferenceError, PoolOptions, PoolStats, Provider, ProviderInfo};
 use crate::model::ResolvedModel;
 
 /// How many requests a GPU runs together.
@@ -36,8 +36,7 @@ static POOLS: LazyLock<Mutex<HashMap<Key, Weak<Pool>>>> = LazyLock::new(Mutex::d
 pub struct Pool {
     model: ResolvedModel,
     workers: Arc<Workers>,
-    active: Provider,
-    note: Option<String>,
+    progress: Arc<Progress>,
     output_names: Vec<String>,
 }
 
@@ -45,7 +44,7 @@ impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pool")
             .field("model", &self.model.path)
-            .field("active", &self.active)
+            .field("provider", &self.progress.info())
             .field("workers", &self.workers.count())
             .finish_non_exhaustive()
     }
@@ -75,12 +74,12 @@ impl Pool {
     }
 
     fn build(model: &ResolvedModel, options: &PoolOptions) -> Result<Pool, InferenceError> {
-        let runtime = load::runtime(options)?;
-        let bytes = model.load()?;
-        let loader = Loader { model, bytes: &bytes, options, runtime };
-        let (active, note, first) = loader.choose_provider()?;
-        load::check_signature(model, &first)?;
-        let output_names = first.outputs().iter().map(|o| o.name().to_owned()).collect();
+        let loader = Arc::new(Loader::new(model, options)?);
+        let (first, progress) = loader.start()?;
+        load::check_signature(model, first.session())?;
+        let outputs = first.session().outputs();
+        let output_names = outputs.iter().map(|o| o.name().to_owned()).collect();
+        let active = progress.info().active;
         let count = match active {
             Provider::Cpu if options.threads > 0 => options.threads,
             Provider::Cpu => std::thread::available_parallelism().map_or(1, usize::from),
@@ -88,31 +87,36 @@ impl Pool {
         };
         let batching = match active {
             // A batch of n takes a CPU as long as n runs.
-            Provider::Cuda | Provider::TensorRt if has_free_batch(&first) => {
+            Provider::Cuda | Provider::TensorRt if has_free_batch(first.session()) => {
                 Batching { most: LARGEST_BATCH, gather: GATHER }
             }
             _ => Batching::NONE,
         };
-        let mut sessions = vec![first];
+        let mut engines = vec![first];
         for _ in 1..count {
-            sessions.push(loader.session(active)?);
+            engines.push(Engine::plain(loader.session(active)?));
         }
-        let workers = Arc::new(start(&model.spec.id, sessions, batching)?);
-        Ok(Pool { model: model.clone(), workers, active, note, output_names })
+        let workers = Arc::new(start(&model.spec.id, engines, batching)?);
+        Ok(Pool { model: model.clone(), workers, progress, output_names })
     }
 
     pub fn model(&self) -> &ResolvedModel {
         &self.model
     }
 
-    /// The provider that runs the model; never [`Provider::Auto`].
+    /// The provider that runs the model now; never [`Provider::Auto`].
     pub fn active_provider(&self) -> Provider {
-        self.active
+        self.progress.info().active
     }
 
-    /// Why `provider=auto` did not choose a GPU, if it did not.
-    pub fn provider_note(&self) -> Option<&str> {
-        self.note.as_deref()
+    /// Which provider runs the model, and how far the one asked for is.
+    pub fn provider_info(&self) -> ProviderInfo {
+        self.progress.info()
+    }
+
+    /// Goes up when [`Pool::provider_info`] changes: TensorRT starts on CUDA and takes over later.
+    pub fn provider_changes(&self) -> u64 {
+        self.progress.changes()
     }
 
     pub fn workers(&self) -> usize {
@@ -133,15 +137,11 @@ impl Pool {
     }
 }
 
-/// Starts a worker per session.
-fn start(
-    model: &str,
-    sessions: Vec<Session>,
-    batching: Batching,
-) -> Result<Workers, InferenceError> {
-    let runner = |session| {
-        let mut runner = SessionRunner::new(session);
+/// Starts a worker per engine.
+fn start(model: &str, engines: Vec<Engine>, batching: Batching) -> Result<Workers, InferenceError> {
+    let runner = |engine| {
+        let mut runner = SessionRunner::new(engine);
         Box::new(move |requests: &mut [_]| runner.run(requests)) as Runner
     };
-    Workers::start(model, sessions.into_iter().map(runner).collect(), batching)
+    Workers::start(model, engines.into_iter().map(runner).collect(), batching)
 }

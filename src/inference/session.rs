@@ -8,6 +8,7 @@ use ort::session::{Session, SessionOutputs};
 use ort::value::TensorRef;
 
 use super::Request;
+use super::upgrade::Engine;
 use crate::cpu;
 
 /// Nanoseconds that the threads of all pools were on a processor inside `Session::run`.
@@ -26,9 +27,9 @@ pub(super) fn has_free_batch(session: &Session) -> bool {
     all.all(|value| value.dtype().tensor_shape().is_some_and(|s| s.first() == Some(&-1)))
 }
 
-/// A session and the memory that its runs need.
+/// What runs a model, and the memory that its runs need.
 pub(super) struct SessionRunner {
-    session: Session,
+    engine: Engine,
     /// The inputs of a batch, one after another.
     gathered: Vec<f32>,
     /// Does the model keep the pictures of a batch apart? Some declare a free first dimension
@@ -37,8 +38,8 @@ pub(super) struct SessionRunner {
 }
 
 impl SessionRunner {
-    pub(super) fn new(session: Session) -> Self {
-        Self { session, gathered: Vec::new(), keeps_apart: true }
+    pub(super) fn new(engine: Engine) -> Self {
+        Self { engine, gathered: Vec::new(), keeps_apart: true }
     }
 
     /// Runs requests of one shape; returns the processor time of this thread inside `Run`.
@@ -54,7 +55,7 @@ impl SessionRunner {
 
     fn run_one(&mut self, request: &mut Request) -> Result<Duration, String> {
         let input = TensorRef::from_array_view(&request.input).map_err(|e| e.to_string())?;
-        let (outputs, spent) = run(&mut self.session, input)?;
+        let (outputs, spent) = run(self.engine.session_for(request.input.shape()), input)?;
         request.outputs.resize_with(outputs.len(), || ArrayD::zeros(IxDyn(&[0])));
         for (value, output) in outputs.values().zip(&mut request.outputs) {
             let (shape, values) = value.try_extract_tensor::<f32>().map_err(|e| e.to_string())?;
@@ -75,7 +76,8 @@ impl SessionRunner {
         let pictures = shape[0];
         shape[0] *= requests.len();
         let input = TensorRef::from_array_view((shape, &self.gathered[..]));
-        let (outputs, spent) = run(&mut self.session, input.map_err(|e| e.to_string())?)?;
+        let (outputs, spent) =
+            run(self.engine.session_for(&shape), input.map_err(|e| e.to_string())?)?;
         for request in requests.iter_mut() {
             request.outputs.resize_with(outputs.len(), || ArrayD::zeros(IxDyn(&[0])));
         }

@@ -14,17 +14,14 @@ use crate::onnx::testing::Tiny;
 fn session(file: &str, task: Task, bytes: Option<Vec<u8>>) -> Option<Session> {
     let options = PoolOptions { provider: Provider::Cpu, ..PoolOptions::default() };
     let _building = load::building();
-    let runtime = match load::runtime(&options) {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("skipped: {error}");
-            return None;
-        }
-    };
+    if let Err(error) = load::runtime(&options) {
+        eprintln!("skipped: {error}");
+        return None;
+    }
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(file);
     let model = resolve(path.to_str().unwrap(), task).unwrap();
-    let bytes = bytes.unwrap_or_else(|| model.load().unwrap());
-    let loader = Loader { model: &model, bytes: &bytes, options: &options, runtime };
+    let mut loader = Loader::new(&model, &options).unwrap();
+    loader.bytes = bytes.unwrap_or(loader.bytes);
     Some(loader.session(Provider::Cpu).unwrap())
 }
 
@@ -43,7 +40,7 @@ fn batch_gives_each_request_what_it_gets_alone() {
     ] {
         let Some(session) = session(file, task, None) else { return };
         assert!(has_free_batch(&session));
-        let mut runner = SessionRunner::new(session);
+        let mut runner = SessionRunner::new(Engine::plain(session));
         let mut together: Vec<Request> = (0..5).map(|seed| request(shape, seed)).collect();
         runner.run(&mut together).unwrap();
         assert!(runner.keeps_apart);
@@ -80,7 +77,7 @@ fn model_that_mixes_the_pictures_of_a_batch_runs_them_one_by_one() {
     let bytes = Some(mixes_pictures());
     let Some(session) = session("embedder.onnx", Task::Embedder, bytes) else { return };
     assert!(has_free_batch(&session));
-    let mut runner = SessionRunner::new(session);
+    let mut runner = SessionRunner::new(Engine::plain(session));
     let mut requests: Vec<Request> = (0..3).map(|seed| request((1, 1, 2, 2), seed)).collect();
     let error = runner.run(&mut requests).unwrap_err();
     assert_eq!(error, "output 0 of a batch is [6, 2]");
@@ -94,7 +91,7 @@ fn model_that_mixes_the_pictures_of_a_batch_runs_them_one_by_one() {
 #[test]
 fn output_keeps_its_memory_while_the_shape_is_the_same() {
     let Some(session) = session("embedder.onnx", Task::Embedder, None) else { return };
-    let mut runner = SessionRunner::new(session);
+    let mut runner = SessionRunner::new(Engine::plain(session));
     let mut request = request((1, 3, 112, 112), 1);
     runner.run(std::slice::from_mut(&mut request)).unwrap();
     let memory = request.output(0).as_ptr();

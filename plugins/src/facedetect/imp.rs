@@ -34,7 +34,7 @@ use crate::cancel::Cancel;
 use crate::context_query;
 use crate::live::{self, Late, LateCounts, Latency, Lateness};
 use crate::meta::{Face, FrameFaces, write_rois};
-use crate::runtime::{start_error, with_causes};
+use crate::runtime::{ProviderReport, start_error, with_causes};
 use crate::stats::{Lap, Meter, Work, ns};
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
@@ -123,7 +123,7 @@ pub struct FaceDetect {
     settings: Mutex<Settings>,
     state: Mutex<Option<State>>,
     stats: Mutex<Stats>,
-    active_provider: Mutex<&'static str>,
+    provider: ProviderReport,
     pool: Mutex<Weak<Pool>>,
     lateness: Lateness,
     latency: Latency,
@@ -374,7 +374,7 @@ impl ObjectImpl for FaceDetect {
             return value;
         }
         match pspec.name() {
-            "active-provider" => self.active_provider.lock().to_value(),
+            "active-provider" => self.provider.active().to_value(),
             "stats" => self.stats().to_value(),
             _ => pspec.default_value().clone(),
         }
@@ -440,7 +440,6 @@ impl BaseTransformImpl for FaceDetect {
         );
         self.cancel.set(detector.canceller());
         *self.stats.lock() = Stats::default();
-        *self.active_provider.lock() = pool.active_provider().as_str();
         *self.pool.lock() = Arc::downgrade(&pool);
         self.lateness.reset();
         self.latency.reset();
@@ -456,7 +455,7 @@ impl BaseTransformImpl for FaceDetect {
             begun: Instant::now(),
             last_warning: None,
         });
-        settings.runtime.post_provider(self.obj().upcast_ref(), &pool);
+        self.provider.start(self.obj().upcast_ref(), &settings.runtime, &pool);
         Ok(())
     }
 
@@ -464,7 +463,7 @@ impl BaseTransformImpl for FaceDetect {
         let state = self.state.lock().take();
         // Joins the workers when this was the last user of the pool: not under the lock.
         drop(state);
-        *self.active_provider.lock() = "";
+        self.provider.stop();
         Ok(())
     }
 
@@ -562,8 +561,12 @@ impl BaseTransformImpl for FaceDetect {
             return Ok(GenerateOutputSuccess::NoOutput);
         }
         let finished = self.finish(state);
+        let provider_news = self.provider.news(state.detector.pool());
         drop(guard);
         self.meter.spent(lap);
+        if let Some(pool) = provider_news {
+            self.provider.tell(self.obj().upcast_ref(), &pool);
+        }
         match finished {
             Ok(Some(Finished { buffer, looked, took })) => {
                 if live && looked {

@@ -71,7 +71,7 @@ use crate::cancel::Cancel;
 use crate::context_query;
 use crate::live::{self, Late, Latency, Lateness};
 use crate::meta::{self, FrameFaces, Mapping, Origin};
-use crate::runtime::{start_error, with_causes};
+use crate::runtime::{ProviderReport, start_error, with_causes};
 use crate::stats::{Lap, Meter, Work};
 use crate::upstream_check::UpstreamCheck;
 
@@ -107,7 +107,7 @@ pub struct FaceRecognize {
     settings: Mutex<Settings>,
     pub(super) state: Mutex<Option<State>>,
     stats: Mutex<Stats>,
-    active_provider: Mutex<&'static str>,
+    provider: ProviderReport,
     pool: Mutex<Weak<Pool>>,
     lateness: Lateness,
     cancel: Cancel,
@@ -315,7 +315,7 @@ impl ObjectImpl for FaceRecognize {
             return value;
         }
         match pspec.name() {
-            "active-provider" => self.active_provider.lock().to_value(),
+            "active-provider" => self.provider.active().to_value(),
             "stats" => self.stats().to_value(),
             _ => pspec.default_value().clone(),
         }
@@ -387,7 +387,6 @@ impl BaseTransformImpl for FaceRecognize {
         let gallery = settings.gallery.open(embedder.fingerprint(), &self.obj())?;
         let pool = embedder.pool().clone();
         *self.stats.lock() = Stats::default();
-        *self.active_provider.lock() = pool.active_provider().as_str();
         *self.pool.lock() = Arc::downgrade(&pool);
         self.lateness.reset();
         self.cancel.set(embedder.canceller());
@@ -404,7 +403,7 @@ impl BaseTransformImpl for FaceRecognize {
             borders_logged: false,
             outage: false,
         });
-        settings.runtime.post_provider(self.obj().upcast_ref(), &pool);
+        self.provider.start(self.obj().upcast_ref(), &settings.runtime, &pool);
         Ok(())
     }
 
@@ -414,7 +413,7 @@ impl BaseTransformImpl for FaceRecognize {
         self.post_elements(told.messages);
         // Joins the workers when this was the last user of the pool: not under the lock.
         drop(state);
-        *self.active_provider.lock() = "";
+        self.provider.stop();
         Ok(())
     }
 
@@ -495,7 +494,11 @@ impl BaseTransformImpl for FaceRecognize {
         let outcome = self.work(state, &options, reload_interval, buffer);
         let looked = state.stream.stats.embedded > before;
         *self.stats.lock() = state.stream.stats;
+        let provider_news = self.provider.news(state.stream.embedder.pool());
         drop(guard);
+        if let Some(pool) = provider_news {
+            self.provider.tell(self.obj().upcast_ref(), &pool);
+        }
         match outcome {
             Ok(posts) => {
                 self.post(posts, &options);
