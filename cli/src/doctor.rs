@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use face_core::embed::{Embedder, Fingerprint};
 use face_core::gallery::{Access, Gallery, Location};
-use face_core::inference::{self, Pool, PoolOptions, Provider};
+use face_core::inference::{self, InferenceError, Pool, PoolOptions, Provider};
 use face_core::model::{ResolvedModel, Task};
 use gst::prelude::*;
 use serde::Serialize;
@@ -241,8 +241,8 @@ fn providers(detector: &ResolvedModel, pools: &PoolOptions) -> Vec<Check> {
     let check = |provider: Provider| {
         let name = format!("provider {provider}");
         let options = PoolOptions { provider, threads: 1, ..pools.clone() };
-        match Pool::shared(detector, &options) {
-            Ok(_) => Check::ok(&name, format!("loads {}", detector.spec.id)),
+        match loads(detector, &options) {
+            Ok(detail) => Check::ok(&name, detail),
             // auto falls back to the CPU; without that nothing works.
             Err(error) if provider != Provider::Cpu && provider != pools.provider => {
                 Check::warning(&name, with_causes(&error), "provider=auto goes on without it")
@@ -250,7 +250,35 @@ fn providers(detector: &ResolvedModel, pools: &PoolOptions) -> Vec<Check> {
             Err(error) => Check::failed(&name, &error),
         }
     };
-    present.into_iter().map(check).collect()
+    let gpu = nvidia(&present);
+    gpu.into_iter().chain(present.into_iter().map(check)).collect()
+}
+
+/// Does the provider load? TensorRT is not asked for the model: it would build an engine.
+fn loads(detector: &ResolvedModel, options: &PoolOptions) -> Result<String, InferenceError> {
+    if options.provider != Provider::TensorRt {
+        return Pool::shared(detector, options).map(|_| format!("loads {}", detector.spec.id));
+    }
+    inference::provider_loads(options)?;
+    let folder = inference::engine_cache(options).unwrap_or_default();
+    Ok(format!("loads; its engines are kept in {}", folder.display()))
+}
+
+/// What NVIDIA's driver says, where it runs or is needed.
+fn nvidia(present: &[Provider]) -> Option<Check> {
+    const NAME: &str = "nvidia";
+    let cuda = present.contains(&Provider::Cuda);
+    let Some(driver) = inference::nvidia_driver() else {
+        let advice = "install NVIDIA's driver, or use this ONNX Runtime on the CPU alone";
+        return cuda.then(|| Check::warning(NAME, "no driver of NVIDIA runs", advice));
+    };
+    let detail = format!("driver {}, {}", driver.version, driver.gpus.join(", "));
+    Some(if cuda {
+        Check::ok(NAME, detail)
+    } else {
+        let detail = format!("{detail}, and this ONNX Runtime has no CUDA provider");
+        Check::warning(NAME, detail, "run scripts/setup.sh --gpu to use the GPU")
+    })
 }
 
 fn embeds(

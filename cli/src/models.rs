@@ -1,4 +1,6 @@
-//! `facectl models`: list, fetch, path, verify.
+//! `facectl models`: list, fetch, path, verify, warmup.
+
+mod warmup;
 
 use std::io::{self, Write};
 use std::ops::ControlFlow;
@@ -15,7 +17,7 @@ use face_core::model::{
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-/// List, fetch, locate and verify models.
+/// List, fetch, locate, verify and warm up models.
 ///
 /// Models are searched in the folders of GST_FACE_MODEL_PATH (separated by ':'), then in the
 /// user's data folder (~/.local/share/gst-face/models).
@@ -31,6 +33,7 @@ enum Action {
     Fetch(FetchArgs),
     Path(PathArgs),
     Verify(VerifyArgs),
+    Warmup(warmup::WarmupArgs),
 }
 
 /// List the models known by name, their licences and which of them are installed.
@@ -101,6 +104,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         Action::Fetch(args) => fetch_all(&args),
         Action::Path(args) => path(&args),
         Action::Verify(args) => verify(&args),
+        Action::Warmup(args) => warmup::run(&args),
     }
 }
 

@@ -160,7 +160,12 @@ pub(crate) fn line(message: &FaceMessage) -> Option<String> {
     let real = |field| message.structure.get::<f64>(field).ok();
     let time = |field| message.number(field).map(clock).unwrap_or_default();
     match message.name() {
-        "provider-info" => None,
+        // That auto takes the CPU where there is no GPU is what one expects.
+        "provider-info" if message.text("requested") == Some("auto") => None,
+        "provider-info" => {
+            let note = message.text("note").filter(|note| !note.is_empty())?;
+            Some(format!("{}: {note}", message.text("model").unwrap_or_default()))
+        }
         "face-identity" => Some(match message.text("name") {
             Some(name) => {
                 let similarity = real("similarity").map(|s| format!(" ({s:.2})"));
@@ -287,6 +292,10 @@ mod tests {
         ] {
             assert_eq!(line(&message).as_deref(), Some(words));
         }
+        let fields: [(&str, &dyn gst::glib::value::ToSendValue); 3] =
+            [("model", &"yunet"), ("requested", &"tensorrt"), ("note", &"is being built")];
+        let info = message("provider-info", &fields);
+        assert_eq!(line(&info).as_deref(), Some("yunet: is being built"));
         assert_eq!(line(&message("provider-info", &[])), None);
     }
 }
