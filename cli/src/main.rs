@@ -10,6 +10,7 @@ mod enroll_video;
 mod gallery;
 mod gate;
 mod import_degirum;
+mod manual;
 mod models;
 mod options;
 mod outbox;
@@ -23,7 +24,7 @@ mod watch;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 /// Enrol, recognise and compare faces, analyse videos; look after galleries, clips and models
 #[derive(Debug, Parser)]
@@ -49,6 +50,9 @@ enum Command {
     Bench(bench::Arguments),
     Doctor(doctor::Arguments),
     Models(models::Args),
+    Completions(manual::CompletionsArguments),
+    #[command(hide = true)]
+    Man(manual::ManArguments),
 }
 
 const AFTER_HELP: &str = "\
@@ -75,6 +79,10 @@ fn main() -> ExitCode {
         Command::Bench(arguments) => bench::run(&arguments).map(ExitCode::from),
         Command::Doctor(arguments) => doctor::run(&arguments).map(ExitCode::from),
         Command::Models(arguments) => models::run(arguments),
+        Command::Completions(arguments) => {
+            manual::completions(&arguments, Arguments::command()).map(ExitCode::from)
+        }
+        Command::Man(arguments) => manual::man(&arguments, Arguments::command()).map(ExitCode::from),
     };
     result.unwrap_or_else(|error| output::failed(&error).into())
 }
@@ -83,7 +91,7 @@ fn main() -> ExitCode {
 mod tests {
     #[test]
     fn arguments_fit_together() {
-        use clap::CommandFactory;
+        use clap::CommandFactory as _;
         super::Arguments::command().debug_assert();
     }
 }
