@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Installs what gst-plugin-face needs to be built and run on Debian 12 or newer and Ubuntu 24.04 or newer.
 #
-# usage: scripts/setup.sh [--tests] [--gpu]
+# usage: scripts/setup.sh [--tests | --runtime] [--gpu]
 #
+#   --runtime only ONNX Runtime, for who has the rest installed, such as from the Debian package
 #   --gpu     ONNX Runtime for NVIDIA GPUs in the place of the one for CPUs, with CUDA 13 and cuDNN 9 (x86_64; 1.6 GB to
 #             fetch, 2.4 GB on the disk, into ~/.local/share/gst-face/onnxruntime-gpu); the driver is not its business.
 #             TensorRT 10, for provider=tensorrt, is looked for and not fetched
@@ -46,10 +47,12 @@ test_packages=(
 
 with_tests=no
 with_gpu=no
+only_runtime=no
 while [ $# -gt 0 ]; do
   case $1 in
     --tests) with_tests=yes ;;
     --gpu) with_gpu=yes ;;
+    --runtime) only_runtime=yes ;;
     -h | --help) print_help "${BASH_SOURCE[0]}"; exit 0 ;;
     *) die "unknown argument '$1'" "see scripts/setup.sh --help" ;;
   esac
@@ -350,6 +353,13 @@ packages=("${build_packages[@]}" "${run_packages[@]}" "${setup_packages[@]}")
 # shellcheck source=/dev/null
 if [ $with_tests = yes ] && [ "$(. /etc/os-release && echo "$ID")" = debian ]; then packages+=(chromium); fi
 
+if [ $only_runtime = yes ]; then
+  packages=("${setup_packages[@]}")
+  install_packages
+  if [ $with_gpu = yes ]; then install_gpu_runtime; else install_runtime; fi
+  step "Ready"
+  exit
+fi
 check_rust
 install_packages
 [ $with_tests = no ] || install_nextest
