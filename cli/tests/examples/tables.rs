@@ -184,15 +184,17 @@ fn kind(spec: &glib::ParamSpec) -> String {
     }
 }
 
-/// Many numbers in a row by the first and the last of them.
+/// A long row of numbers by the first and the last of them.
 fn nicks(class: &glib::EnumClass) -> String {
-    let all: Vec<&str> = class.values().iter().map(|value| value.nick()).collect();
+    let all = class.values().iter().map(|value| value.nick());
     let (numbers, mut shown): (Vec<&str>, Vec<&str>) =
-        all.into_iter().partition(|nick| nick.parse::<u32>().is_ok());
-    let between = if numbers.len() > 2 { Some("…") } else { None };
-    shown
-        .extend(numbers.first().copied().into_iter().chain(between).chain(numbers.last().copied()));
-    shown.iter().map(|nick| format!("`{nick}`")).collect::<Vec<_>>().join(", ").replace("`…`", "…")
+        all.partition(|nick| nick.parse::<u32>().is_ok());
+    match numbers[..] {
+        [first, _, .., last] => shown.extend([first, "…", last]),
+        _ => shown.extend(numbers),
+    }
+    let quoted = |nick: &&str| if *nick == "…" { "…".to_owned() } else { format!("`{nick}`") };
+    shown.iter().map(quoted).collect::<Vec<_>>().join(", ")
 }
 
 fn integer(name: &str, least: u64, most: u64, unlimited: u64) -> String {
