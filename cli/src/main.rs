@@ -82,7 +82,9 @@ fn main() -> ExitCode {
         Command::Completions(arguments) => {
             manual::completions(&arguments, Arguments::command()).map(ExitCode::from)
         }
-        Command::Man(arguments) => manual::man(&arguments, Arguments::command()).map(ExitCode::from),
+        Command::Man(arguments) => {
+            manual::man(&arguments, Arguments::command()).map(ExitCode::from)
+        }
     };
     result.unwrap_or_else(|error| output::failed(&error).into())
 }
