@@ -1,6 +1,6 @@
 //! A frame that is searched, and faces that are embedded, cost the thread that asks a few small
-//! allocations, always as many. In a process of its own, whose allocator counts. What a run costs
-//! the thread that runs it is tested beside `src/inference/session.rs`.
+//! allocations, always as many. In a process of its own, whose allocator counts; it counts those
+//! of one thread, so that those of the thread that runs the model are not in it.
 
 use std::path::Path;
 
