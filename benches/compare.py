@@ -34,7 +34,7 @@ class Bench:
         self.videos = Videos(self.media, arguments.scratch)
         self.rounds = arguments.rounds
         self.runs: list[dict] = []
-        self.figures: list[Figure] = []
+        self.figures: list[tuple[str, Figure]] = []
         self.void: list[str] = []
 
     def ours(self, video: pathlib.Path, *options: str) -> dict:
@@ -56,7 +56,7 @@ class Bench:
         return report
 
     def show(self, title: str, found: list[Figure], note: str = "") -> None:
-        self.figures += found
+        self.figures += [(title, figure) for figure in found]
         print(f"\n{title}\n\n{figure_table(found)}", flush=True)
         if note:
             print(f"\n{note}", flush=True)
@@ -231,6 +231,16 @@ def load() -> str:
     return ", ".join(f"{value:.1f}" for value in os.getloadavg())
 
 
+def print_versions(reports: list[dict]) -> None:
+    ours = next((report["versions"] for report in reports if "versions" in report), {})
+    theirs = next((report for report in reports if "opencv" in report), {})
+    print()
+    if ours:
+        print(f"ours: {', '.join(f'{name} {value}' for name, value in ours.items())}")
+    if theirs:
+        print(f"peer: OpenCV {theirs['opencv']}, ONNX Runtime {theirs['onnxruntime']}")
+
+
 def main() -> None:
     given = arguments()
     bench = Bench(given)
@@ -239,16 +249,14 @@ def main() -> None:
     for part in PARTS:
         if part in given.parts:
             globals()[f"part_{part}"](bench)
-    versions = next((run["report"]["versions"] for run in bench.runs if run["report"].get("versions")), {})
-    peers = next((run["report"] for run in bench.runs if "opencv" in run["report"]), {})
-    print(f"\nversions: {', '.join(f'{name} {value}' for name, value in versions.items())}")
-    if peers:
-        print(f"peer: OpenCV {peers['opencv']}, ONNX Runtime {peers['onnxruntime']}")
+    print_versions([run["report"] for run in bench.runs])
     print(f"took {time.monotonic() - begun:.0f} s, load average at the end {load()}")
-    missed = [figure.name for figure in bench.figures if figure.reached() is False]
-    print(f"missed: {'; '.join(missed) or 'nothing'}")
+    missed = [f"  {title.split(',')[0]}: {f.name}" for title, f in bench.figures if f.reached() is False]
+    print("\n".join(["missed:", *missed] if missed else ["missed: nothing"]))
     if given.json:
-        summary = [{"name": f.name, "values": f.values, "reached": f.reached()} for f in bench.figures]
+        summary = [
+            {"of": title, "name": f.name, "values": f.values, "reached": f.reached()} for title, f in bench.figures
+        ]
         given.json.write_text(json.dumps({"figures": summary, "runs": bench.runs, "void": bench.void}, indent=1))
     if bench.void:
         raise SystemExit("error: the comparison is VOID\n" + "\n".join(f"  {reason}" for reason in bench.void))
