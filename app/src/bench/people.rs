@@ -38,7 +38,7 @@ pub(super) fn generate(recognition: &Recognition, samples: u32) -> Result<Crowd,
         device_id: recognition.device_id,
         threads: recognition.threads as usize,
         runtime_library: recognition.runtime_library.clone(),
-        runtime_folders: Vec::new(),
+        ..PoolOptions::default()
     };
     let embedder = Embedder::load(&recognition.embedder_model()?, &options)?;
     let begun = Instant::now();
