@@ -377,9 +377,13 @@ fn camera_that_is_restarted_again_and_again_comes_back_in_time() {
         assert!(p95 <= Duration::from_millis(limit), "{times:?}");
     }
     assert_eq!(rig.count("connections"), restarts + 1);
-    // Threads of the last connection may still be on their way out.
+    // Threads of the last connection may still be on their way out. Fewer are no leak: GLib lets idle ones of its own go.
     let until = Instant::now() + PATIENCE;
-    while resources() != before {
+    let left_over = || {
+        let ((threads, files), (threads_before, files_before)) = (resources(), before);
+        threads > threads_before || files > files_before
+    };
+    while left_over() {
         assert!(Instant::now() < until, "threads and files {:?}, before {before:?}", resources());
         std::thread::sleep(Duration::from_millis(100));
     }
