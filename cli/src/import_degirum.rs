@@ -4,7 +4,6 @@ use std::fs;
 use std::path::PathBuf;
 
 use anyhow::Context;
-use face_pipeline::service::config::ConfigError;
 use face_pipeline::service::{Note, import_degirum};
 
 use crate::output::{self, Exit, printable};
@@ -28,17 +27,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
     let Arguments { output, file } = arguments;
     let text = fs::read_to_string(file).with_context(|| format!("read '{}'", file.display()))?;
-    let import = match import_degirum(&text, file) {
-        Ok(import) => import,
-        Err(ConfigError::Faults { path, faults }) => {
-            for fault in faults {
-                let line = format!("facectl: error: {}:{fault}", path.display());
-                output::note(printable(&line));
-            }
-            return Ok(Exit::Error);
-        }
-        Err(error) => return Err(error.into()),
-    };
+    let import = import_degirum(&text, file)?;
     match output {
         Some(path) => write_new(path, &import.yaml)?,
         None => output::line(import.yaml.trim_end())?,

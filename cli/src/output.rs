@@ -5,6 +5,7 @@ use std::error::Error;
 use std::io::{ErrorKind, Write};
 use std::time::Duration;
 
+use face_pipeline::service::config::ConfigError;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
@@ -68,9 +69,18 @@ pub(crate) fn failed(error: &anyhow::Error) -> Exit {
     Exit::Error
 }
 
-/// Prints an error with its causes to standard error.
-pub(crate) fn report(error: &dyn Error) {
-    note(printable(&format!("facectl: error: {}", with_causes(error))));
+/// Prints an error with its causes to standard error; of a configuration, everything that is wrong on a
+/// line of its own.
+pub(crate) fn report(error: &(dyn Error + 'static)) {
+    let line = |text: &str| note(printable(&format!("facectl: error: {text}")));
+    match error.downcast_ref() {
+        Some(ConfigError::Faults { path, faults }) => {
+            for fault in faults {
+                line(&fault.in_file(path));
+            }
+        }
+        _ => line(&with_causes(error)),
+    }
 }
 
 /// Prints a line beside the output proper. A closed standard error is no reason to fail.

@@ -45,6 +45,6 @@ fn what_is_missing_in_a_translation_is_the_exit_status() {
     assert!(answer.stderr.contains("1:15: live_stream.mode: not translated: "), "{answer:?}");
     assert!(answer.stdout.contains("version: 1"), "{answer:?}");
     fs::write(folder.path().join("b.yaml"), "a: [1\n").unwrap();
-    run(&folder, &["b.yaml"]).is_error(2, &["b.yaml:", "not YAML"]);
+    run(&folder, &["b.yaml"]).is_error(2, &["b.yaml:", ": not YAML"]);
     run(&folder, &["nowhere.yaml"]).is_error(2, &["nowhere.yaml"]);
 }

@@ -1,7 +1,7 @@
 //! What is wrong with a configuration: everything that was found, each with its place.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::yaml::Place;
 
@@ -18,6 +18,12 @@ pub struct Fault {
 impl Fault {
     pub(super) fn at(place: Place, path: &str, reason: impl Into<String>) -> Self {
         Self { place, path: path.to_owned(), reason: reason.into() }
+    }
+
+    /// As compilers write it, so that editors find the place.
+    pub fn in_file(&self, path: &Path) -> String {
+        let blank = if self.place.line > 0 { "" } else { " " };
+        format!("{}:{blank}{self}", path.display())
     }
 }
 
@@ -41,17 +47,8 @@ pub enum ConfigError {
     #[error("configuration '{}' is no text in UTF-8", .path.display())]
     NoText { path: PathBuf },
     /// At least one, in the order of the file. The text has a line for each.
-    #[error("{}", lines(.path, .faults))]
+    #[error("{}", .faults.iter().map(|f| f.in_file(.path)).collect::<Vec<_>>().join("\n"))]
     Faults { path: PathBuf, faults: Vec<Fault> },
     #[error("look up the properties of the elements")]
     Elements(#[from] crate::AnalyzeError),
-}
-
-/// As compilers write it, so that editors find the place.
-fn lines(path: &std::path::Path, faults: &[Fault]) -> String {
-    let line = |fault: &Fault| match fault.place.line {
-        0 => format!("{}: {fault}", path.display()),
-        _ => format!("{}:{fault}", path.display()),
-    };
-    faults.iter().map(line).collect::<Vec<_>>().join("\n")
 }
