@@ -308,11 +308,13 @@ fn real_people_are_recognised_on_two_cameras() {
                 && event["name"] == "lin-manuel-miranda"
         });
     }
-    running.wait_until("both are counted", |r| {
+    running.wait_until("both are counted, and kept", |r| {
         let text = r.get("/metrics").1;
+        let count = |series: String| metric(&text, &series).unwrap_or(0.0);
         ["stage", "balcony"].iter().all(|camera| {
-            let named = format!("gst_face_identifications_total{{camera=\"{camera}\"}}");
-            metric(&text, &named).is_some_and(|n| n >= 1.0)
+            let camera = format!("camera=\"{camera}\"");
+            count(format!("gst_face_identifications_total{{{camera}}}")) >= 1.0
+                && count(format!("gst_face_clips_total{{{camera},result=\"started\"}}")) >= 1.0
         })
     });
     running.stop("TERM", 0);
