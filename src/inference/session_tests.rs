@@ -101,3 +101,27 @@ fn output_keeps_its_memory_while_the_shape_is_the_same() {
     runner.run(std::slice::from_mut(&mut request)).unwrap();
     assert_eq!(request.outputs[0].shape(), [3, 12]);
 }
+
+#[test]
+fn run_costs_the_same_few_small_allocations_every_time() {
+    for (file, task, shape) in [
+        ("embedder.onnx", Task::Embedder, (1, 3, 112, 112)),
+        ("two_faces.onnx", Task::Detector, (1, 3, 384, 640)),
+    ] {
+        let Some(session) = session(file, task, None) else { return };
+        let mut runner = SessionRunner::new(Engine::plain(session));
+        for count in [1, 3] {
+            let mut requests: Vec<Request> = (0..count).map(|seed| request(shape, seed)).collect();
+            let mut run = || {
+                runner.run(&mut requests).unwrap();
+            };
+            (0..3).for_each(|_| run());
+            let costs: Vec<_> = (0..4).map(|_| allocation_counter::measure(&mut run)).collect();
+            for cost in &costs {
+                assert_eq!(cost.count_total, costs[0].count_total, "{file}: {costs:?}");
+                // All of them together: so none is larger.
+                assert!(cost.bytes_total <= 4096, "{file}: {costs:?}");
+            }
+        }
+    }
+}
