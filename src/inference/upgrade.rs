@@ -218,8 +218,9 @@ fn check(session: &mut Session, better: &mut Better) -> Result<(), String> {
             return wrong(format!("has the shape {got:?}, {expected:?} is expected"));
         }
         let cosine = cosine(expected, got);
-        // Not the other way around: what is not a number is not enough either.
-        if !(cosine >= f64::from(better.least_cosine)) {
+        // What is not a number is not enough either.
+        let enough = cosine >= f64::from(better.least_cosine);
+        if !enough {
             let least = better.least_cosine;
             return wrong(format!("differs: cosine {cosine:.4}, {least} is the least"));
         }

@@ -90,7 +90,8 @@ fn shapes_that_the_better_one_was_not_built_for_stay_with_the_first() {
 
 #[test]
 fn build_that_fails_or_panics_leaves_the_first_session_and_says_why() {
-    let builds: [(fn() -> Result<Better, String>, &str); 2] = [
+    type Build = fn() -> Result<Better, String>;
+    let builds: [(Build, &str); 2] = [
         (|| Err("no space left".to_owned()), "no space left"),
         (|| panic!("as a broken library may make it"), "panicked"),
     ];
@@ -147,6 +148,7 @@ fn cosine_of_what_is_no_number_is_never_enough() {
     assert_eq!(cosine(&array(&[0.0, 0.0]), &array(&[0.0, 0.0])), 1.0);
     assert_eq!(cosine(&array(&[3.0, 4.0]), &array(&[6.0, 8.0])), 1.0);
     for other in [[f32::NAN, 1.0], [0.0, 0.0], [f32::INFINITY, 1.0]] {
-        assert!(!(cosine(&array(&[3.0, 4.0]), &array(&other)) > 0.5), "{other:?}");
+        let enough = cosine(&array(&[3.0, 4.0]), &array(&other)) > 0.5;
+        assert!(!enough, "{other:?}");
     }
 }
