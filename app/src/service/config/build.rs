@@ -62,11 +62,10 @@ fn read(reader: &mut Reader, root: &Node, files: Files) -> Config {
     let entries = reader.entries(root, "", &TOP);
     let find = |key: &str| entries.iter().find(|e| e.key == key).map(|e| (e.place, &e.value));
     version(reader, root, find("version").map(|(_, node)| node));
-    let mut part = |section: &Section| {
+    let part = |section: &Section| {
         find(section.name).map(|(_, node)| reader.part(section, node, section.name))
     };
-    let [models, spool, rtsp] =
-        [&sections.models, &sections.spool, &sections.rtsp].map(|section| part(section));
+    let [models, spool, rtsp] = [&sections.models, &sections.spool, &sections.rtsp].map(part);
     let gallery = entries.iter().find(|entry| entry.key == "gallery");
     let gallery = gallery.and_then(|entry| reader.value(&sections.gallery, entry, "gallery"));
     let common = common(reader, models.as_ref(), spool.as_ref(), gallery.as_ref(), files);
@@ -245,6 +244,8 @@ impl Building<'_> {
         let Self { name, path, place, draft, common } = *self;
         let mut detection = texts(self.part("detection"));
         detection.extend(common.detector.clone());
+        let (interval, auto) = keys::INTERVAL;
+        detection.entry(interval.to_owned()).or_insert_with(|| auto.to_owned());
         let detection = self.checked(reader, "onnxfacedetect", detection, "detection");
         let mut tracking = self.named(self.part("tracking"));
         if let Some(zones) = &draft.zones {

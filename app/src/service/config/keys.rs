@@ -122,6 +122,8 @@ const ELSEWHERE: [&str; 9] = [
     "enroll-force",
     "store-crops",
 ];
+/// What cameras have that share a machine, unlike the element on its own.
+pub(super) const INTERVAL: (&str, &str) = ("interval", "auto");
 /// Beginning of the properties that make up the section `alerts`.
 const ALERTS: &str = "alert-";
 
@@ -161,6 +163,10 @@ impl Sections {
                 key.name = short.to_owned();
             }
         }
+        let mut detection = section("detection", &detector);
+        for key in detection.keys.iter_mut().filter(|key| key.name == INTERVAL.0) {
+            INTERVAL.1.clone_into(&mut key.default);
+        }
         Ok(Self {
             models: models(&detector, &recognizer)?,
             gallery: find(&recognizer, "gallery")?,
@@ -174,7 +180,7 @@ impl Sections {
             http: server("http", HTTP, "Where the state is told, as /healthz and /metrics"),
             rtsp: server("rtsp", RTSP, "Where annotated streams are served"),
             source: section("source", &specs("facecamerasrc")?),
-            detection: section("detection", &detector),
+            detection,
             tracking: section("tracking", &tracker),
             zones: find(&tracker, "zones")?,
             recognition: section("recognition", &recognition),

@@ -60,6 +60,7 @@ fn whole_configuration_becomes_settings_of_elements() {
     let door = config.camera("front door").unwrap();
     assert_eq!(door.detection.get("min-face-size"), Some("40"));
     assert_eq!(door.detection.get("threads"), Some("2"));
+    assert_eq!(door.detection.get("interval"), Some("auto"));
     let recognition = door.recognition.as_ref().unwrap();
     assert_eq!(recognition.get("gallery"), Some("/etc/faces/people.gallery"));
     assert_eq!(
