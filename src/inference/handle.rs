@@ -105,8 +105,9 @@ impl Mailbox {
         inbox.wanted = wanted.end..wanted.end;
         answers.extend(inbox.answers.extract_if(.., |answer| answer.ticket < wanted.end));
         match inbox.missing {
-            0 => Waited::Complete,
+            // Also if the answers were quicker: who cancels wants none.
             _ if inbox.cancelled => Waited::Cancelled,
+            0 => Waited::Complete,
             _ => Waited::TimedOut,
         }
     }

@@ -18,8 +18,8 @@
 //! | `attempt` | connections tried since the last one that gave a picture, from 1; 0: none was |
 //! | `reason` | of `lost`, `failed` and further attempts: why |
 //!
-//! ```text
-//! CAMERA_PASSWORD=… gst-launch-1.0 facecamerasrc uri=rtsp://camera.local/stream username=admin password-env=CAMERA_PASSWORD ! decodebin ! videoconvert ! onnxfacedetect ! facetrack ! faceannotate ! videoconvert ! autovideosink
+//! ```bash
+//! gst-launch-1.0 facecamerasrc uri=rtsp://camera.local/stream ! decodebin ! videoconvert ! onnxfacedetect ! facetrack ! faceannotate ! videoconvert ! autovideosink
 //! ```
 
 mod address;
