@@ -172,6 +172,11 @@ impl Mount {
         &self.path
     }
 
+    /// Has a picture come, so that there is something to watch? Until then viewers get an error.
+    pub fn is_ready(&self) -> bool {
+        self.served.is_ready()
+    }
+
     /// Does somebody watch?
     pub fn is_watched(&self) -> bool {
         self.served.is_watched()

@@ -76,8 +76,7 @@ fn stream_is_coded_once_and_only_while_somebody_watches() {
     let _camera = camera(&door);
     assert!(!door.is_watched());
     let url = server.url("/door");
-    // The first picture says what there is to be served.
-    std::thread::sleep(Duration::from_millis(500));
+    until("a picture comes", || door.is_ready());
     let first = viewer(&url, 5);
     let second = viewer(&url, 5);
     assert!(door.is_watched());
@@ -92,8 +91,12 @@ fn stream_is_coded_once_and_only_while_somebody_watches() {
 fn any_player_reads_it() {
     let server = server();
     let mount = server.mount("/front/door-1", 0).unwrap();
+    let early = server.url("/front/door-1");
+    let gone =
+        Command::new("timeout").args(["60", "ffprobe", "-v", "error", &early]).output().unwrap();
+    assert!(!gone.status.success(), "nothing is served before the first picture: {gone:?}");
     let _camera = camera(&mount);
-    std::thread::sleep(Duration::from_millis(500));
+    until("a picture comes", || mount.is_ready());
     let probe = Command::new("timeout")
         .args(["60", "ffprobe", "-v", "error", "-rtsp_transport", "tcp", "-of", "csv"])
         .args(["-show_entries", "stream=codec_name,width,height", &server.url("/front/door-1")])
@@ -127,7 +130,7 @@ fn server_that_goes_takes_its_viewers_and_its_port_along() {
     let first = server();
     let door = first.mount("/door", 0).unwrap();
     let _camera = camera(&door);
-    std::thread::sleep(Duration::from_millis(500));
+    until("a picture comes", || door.is_ready());
     let watching = viewer(&first.url("/door"), 3);
     let address = first.address();
     drop(first);

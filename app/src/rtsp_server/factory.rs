@@ -34,6 +34,11 @@ impl Served {
         Self { bitrate_kbit, state: Mutex::default() }
     }
 
+    /// Is it known what the pictures are?
+    pub(super) fn is_ready(&self) -> bool {
+        self.state.lock().caps.is_some()
+    }
+
     pub(super) fn is_watched(&self) -> bool {
         self.state.lock().source.is_some()
     }
@@ -130,8 +135,15 @@ mod imp {
     impl ObjectImpl for Factory {}
 
     impl RTSPMediaFactoryImpl for Factory {
+        fn construct(&self, url: &gst_rtsp::RTSPUrl) -> Option<RTSPMedia> {
+            self.served.get().filter(|served| served.is_ready())?;
+            self.parent_construct(url)
+        }
+
         fn create_element(&self, _url: &gst_rtsp::RTSPUrl) -> Option<gst::Element> {
-            self.served.get()?.element()
+            let element = self.served.get().and_then(|served| served.element());
+            // The bindings take a missing element for one: one without a stream says the same.
+            Some(element.unwrap_or_else(|| gst::Bin::new().upcast()))
         }
 
         fn configure(&self, media: &RTSPMedia) {
