@@ -55,18 +55,29 @@ fn until(what: &str, is_so: impl Fn() -> bool) {
     }
 }
 
-/// Somebody who watches, and has seen so many pictures.
+/// Somebody who watches, and has seen so many pictures; comes again, as players do, if there was an error.
 fn viewer(url: &str, pictures: u64) -> Playing {
-    let playing = Playing::launch(&format!(
-        "rtspsrc location={url} latency=50 protocols=tcp ! rtph264depay ! avdec_h264 \
-         ! fakesink name=seen sync=false"
-    ));
-    let sink = playing.0.by_name("seen").unwrap();
-    until("pictures come", || {
-        let stats: gst::Structure = sink.property("stats");
-        stats.get::<u64>("rendered").unwrap() >= pictures
-    });
-    playing
+    let limit = Instant::now() + PATIENCE;
+    loop {
+        let playing = Playing::launch(&format!(
+            "rtspsrc location={url} latency=50 protocols=tcp ! rtph264depay ! avdec_h264 \
+             ! fakesink name=seen sync=false"
+        ));
+        let (sink, bus) = (playing.0.by_name("seen").unwrap(), playing.0.bus().unwrap());
+        loop {
+            let stats: gst::Structure = sink.property("stats");
+            if stats.get::<u64>("rendered").unwrap() >= pictures {
+                return playing;
+            }
+            let pause = gst::ClockTime::from_mseconds(20);
+            let error = bus.timed_pop_filtered(pause, &[gst::MessageType::Error]);
+            assert!(Instant::now() < limit, "pictures come: {error:?}");
+            if let Some(error) = error {
+                eprintln!("{error:?}");
+                break;
+            }
+        }
+    }
 }
 
 #[test]
@@ -77,6 +88,7 @@ fn stream_is_coded_once_and_only_while_somebody_watches() {
     assert!(!door.is_watched());
     let url = server.url("/door");
     until("a picture comes", || door.is_ready());
+    std::thread::sleep(Duration::from_millis(500));
     let first = viewer(&url, 5);
     let second = viewer(&url, 5);
     assert!(door.is_watched());
@@ -97,6 +109,7 @@ fn any_player_reads_it() {
     assert!(!gone.status.success(), "nothing is served before the first picture: {gone:?}");
     let _camera = camera(&mount);
     until("a picture comes", || mount.is_ready());
+    std::thread::sleep(Duration::from_millis(500));
     let probe = Command::new("timeout")
         .args(["60", "ffprobe", "-v", "error", "-rtsp_transport", "tcp", "-of", "csv"])
         .args(["-show_entries", "stream=codec_name,width,height", &server.url("/front/door-1")])
@@ -131,6 +144,7 @@ fn server_that_goes_takes_its_viewers_and_its_port_along() {
     let door = first.mount("/door", 0).unwrap();
     let _camera = camera(&door);
     until("a picture comes", || door.is_ready());
+    std::thread::sleep(Duration::from_millis(500));
     let watching = viewer(&first.url("/door"), 3);
     let address = first.address();
     drop(first);
