@@ -33,17 +33,17 @@ impl Drop for Playing {
     }
 }
 
-/// A camera whose pictures are served.
+/// A camera whose pictures are served. All of it is linked before it plays: a source that pushes into nothing ends.
 fn camera(mount: &face_pipeline::rtsp_server::Mount) -> Playing {
-    let playing = Playing::launch(
-        "videotestsrc is-live=true pattern=ball ! video/x-raw,width=160,height=120,framerate=10/1 \
-         ! identity name=end",
-    );
+    gst::init().unwrap();
+    let camera = "videotestsrc is-live=true pattern=ball \
+                  ! video/x-raw,width=160,height=120,framerate=10/1 ! identity name=end";
+    let pipeline = gst::parse::launch(camera).unwrap().downcast::<gst::Pipeline>().unwrap();
     let branch = mount.branch().unwrap();
-    playing.0.add(&branch).unwrap();
-    playing.0.by_name("end").unwrap().link(&branch).unwrap();
-    branch.sync_state_with_parent().unwrap();
-    playing
+    pipeline.add(&branch).unwrap();
+    pipeline.by_name("end").unwrap().link(&branch).unwrap();
+    pipeline.set_state(gst::State::Playing).unwrap();
+    Playing(pipeline)
 }
 
 /// Waits until that is so.
@@ -88,7 +88,6 @@ fn stream_is_coded_once_and_only_while_somebody_watches() {
     assert!(!door.is_watched());
     let url = server.url("/door");
     until("a picture comes", || door.is_ready());
-    std::thread::sleep(Duration::from_millis(500));
     let first = viewer(&url, 5);
     let second = viewer(&url, 5);
     assert!(door.is_watched());
@@ -109,7 +108,6 @@ fn any_player_reads_it() {
     assert!(!gone.status.success(), "nothing is served before the first picture: {gone:?}");
     let _camera = camera(&mount);
     until("a picture comes", || mount.is_ready());
-    std::thread::sleep(Duration::from_millis(500));
     let probe = Command::new("timeout")
         .args(["60", "ffprobe", "-v", "error", "-rtsp_transport", "tcp", "-of", "csv"])
         .args(["-show_entries", "stream=codec_name,width,height", &server.url("/front/door-1")])
@@ -144,7 +142,6 @@ fn server_that_goes_takes_its_viewers_and_its_port_along() {
     let door = first.mount("/door", 0).unwrap();
     let _camera = camera(&door);
     until("a picture comes", || door.is_ready());
-    std::thread::sleep(Duration::from_millis(500));
     let watching = viewer(&first.url("/door"), 3);
     let address = first.address();
     drop(first);
